@@ -1,0 +1,123 @@
+"""Typed records that travel between the rooms, with shapes, ranges and units stated once.
+
+Conventions used everywhere in this package:
+
+* clips: ``(B, T, 3, H, W)`` float32 in [-1, 1], RGB; frames on disk and in detectors: uint8 RGB;
+* ``keep_mask``: ``(B, T, 1, H, W)``, 1 = keep the real pixel, 0 = generate. This is DeepPrivacy2's
+  polarity; many inpainting codes use the opposite;
+* ``condition = keep_mask * clip``; a pixel that must be generated is 0 (mid grey) in it;
+* latent ``z``: ``(B, z_dim)``, one per clip, because a person keeps one pseudonym;
+* flow: ``(N, 2, H, W)`` in pixels, channel 0 = dx (right), channel 1 = dy (down);
+* boxes: ``(x0, y0, x1, y1)`` float, pixels, x1/y1 exclusive;
+* time: seconds, as :class:`fractions.Fraction` where it must be exact.
+
+Keys of the batch that :class:`dp3_lightning.data.VideoClipDataModule` yields:
+
+============================  ==================  =====================================================
+key                           shape               meaning
+============================  ==================  =====================================================
+``clip``                      (B, T, 3, H, W)     real frames in [-1, 1]
+``keep_mask``                 (B, T, 1, H, W)     1 keep, 0 generate
+``box``                       (B, T, 4)           hole, xyxy in pixels of the crop
+``frame_index``               (B, T)              index of each frame in its video
+``sample_index``              (B,)                index of the clip in its data set: keys all randomness
+``source``                    list of B strings   video file name
+``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
+``flow_to_previous``          (B, T-1, 2, H, W)   displacement from frame t to t-1, on the grid of frame t
+``flow_from_previous``        (B, T-1, 2, H, W)   displacement from t-1 to t, on the grid of frame t-1
+``flow_to_first``             (B, T-1, 2, H, W)   displacement from frame t to frame 0, on the grid of t
+``flow_from_first``           (B, T-1, 2, H, W)   displacement from frame 0 to t, on the grid of frame 0
+============================  ==================  =====================================================
+
+Entry ``i`` of the last five belongs to frame ``t = i + 1``. The flow keys exist only when flow was
+asked for; they are measured on the real frames after crop and flip, in pixels of the crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GeneratorStep:
+    """What an additive loss may see; built once per generator update.
+
+    Attributes:
+        real: real frames, ``(B, T, 3, H, W)`` in [-1, 1].
+        fake: composite ``keep_mask * real + (1 - keep_mask) * raw`` in float32, same shape, with
+            gradient to the generator. Not clamped, so values may lie slightly outside [-1, 1].
+        keep_mask: ``(B, T, 1, H, W)``, 1 keep, 0 generate.
+        batch: the whole batch, see the module docstring for its keys.
+        generator_step: number of generator updates made so far (0 for the first).
+        z: latents of the clips, ``(B, z_dim)``; None when the module has none.
+        generate: ``generate(z, frames)`` makes the composite of the same clips with another latent,
+            with gradient, for the frames selected by the slice; None when not available.
+        seed: seed of the run, for counter-based randomness.
+    """
+
+    real: Tensor
+    fake: Tensor
+    keep_mask: Tensor
+    batch: Mapping[str, Any]
+    generator_step: int
+    z: Tensor | None = None
+    generate: Callable[[Tensor, slice], Tensor] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face found in one frame.
+
+    Attributes:
+        box: ``(x0, y0, x1, y1)`` in pixels of the frame, float, x1/y1 exclusive; may leave the frame.
+        score: confidence in [0, 1].
+        landmarks: five ``(x, y)`` points in pixels (left eye, right eye, nose, left and right mouth
+            corner as seen in the picture), or None when the detector gives none.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: tuple[tuple[float, float], ...] | None = None
+
+
+class FaceDetector(Protocol):
+    """Finds faces in frames.
+
+    ``name`` goes into cache keys: two detectors that may answer differently need different names.
+    """
+
+    name: str
+
+    def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
+        """Detect faces in ``(H, W, 3)`` uint8 RGB frames; one list of detections per frame."""
+        ...
+
+
+@dataclass
+class Track:
+    """One face followed through consecutive frames of one video.
+
+    Attributes:
+        start: index of the first frame.
+        boxes: ``(n, 4)`` float64, one box per frame from ``start`` on, without gaps.
+        detected: ``(n,)`` bool, False where the box was interpolated between detections.
+    """
+
+    start: int
+    boxes: FloatArray
+    detected: npt.NDArray[np.bool_] = field(repr=False)
+
+    @property
+    def stop(self) -> int:
+        """Index after the last frame."""
+        return self.start + len(self.boxes)
