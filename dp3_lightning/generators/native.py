@@ -1,0 +1,74 @@
+"""The native DeepPrivacy2 generator behind the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dp3_lightning.generators.base import GeneratorAdapter
+from dp3_lightning.generators.checkpoints import load_weights
+from dp3_lightning.generators.stylegan_unet import StyleGANUnet
+
+
+class StyleGANUnetAdapter(GeneratorAdapter):
+    """:class:`StyleGANUnet` for clips.
+
+    Args:
+        net: a preset name (``fdf128``, ``fdf256``, ``fdh_cse``, ``fdh_nocse``, ``small128``,
+            ``small64``, ``tiny32``) or a built network.
+        weights: where its weights come from: the name of published weights, a checkpoint file of
+            DeepPrivacy2 or of this package, or a safetensors file; None starts from random weights.
+
+    Raises:
+        ValueError: unknown preset, or weights whose keys do not fit (they are listed).
+        FileNotFoundError: no such file and no such name.
+    """
+
+    def __init__(self, net: StyleGANUnet | str = "fdf128", weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.net = StyleGANUnet.from_preset(net) if isinstance(net, str) else net
+        if weights is not None:
+            load_weights(self.net, weights)
+        self.image_size = self.net.imsize
+        self.z_dim = self.net.z_channels
+
+    def style(
+        self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
+    ) -> Tensor | None:
+        """Map latents ``(B, z_dim)`` to styles; ``w`` wins; draws from N(0, 1) when both are None."""
+        if w is not None:
+            return w
+        if z is None:
+            z = torch.randn(n_clips, self.z_dim, device=like.device)
+        mapped: Tensor = self.net.style_net(z)
+        return mapped
+
+    def draw(
+        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Draw single frames, see :meth:`GeneratorAdapter.draw`."""
+        known = {k: conditions[k] for k in ("embedding", "keypoints", "E_mask") if k in conditions}
+        x, features = self.net.encode(condition, keep_mask, **known)
+        return self.net.decode(x, features, w)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Split into ``mapping`` (z to w), ``encoder`` and ``decoder`` (with U-Net bridges and output)."""
+        groups: dict[str, list[nn.Parameter]] = {"mapping": [], "encoder": [], "decoder": []}
+        for name, parameter in self.net.named_parameters():
+            root = name.split(".")[0]
+            part = {"style_net": "mapping", "from_rgb": "encoder", "encoder": "encoder"}
+            groups[part.get(root, "decoder")].append(parameter)
+        return groups
+
+    @torch.no_grad()
+    def latent_sum(self, z: Tensor) -> Tensor | None:
+        """Return the sum over the batch of the styles of ``z`` ``(B, z_dim)``, shape ``(w_dim,)``."""
+        styles: Tensor = self.net.style_net(z)
+        return styles.float().sum(dim=0) if styles.dtype != torch.float64 else styles.sum(dim=0)
+
+    def update_latent_average(self, w_mean: Tensor) -> None:
+        """Move ``style_net.w_avg`` towards ``w_mean`` ``(w_dim,)``."""
+        self.net.style_net.update_average(w_mean)

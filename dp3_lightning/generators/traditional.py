@@ -1,0 +1,98 @@
+"""Generators without a network: bounds for benchmarks and the fallback that cannot fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import kornia
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dp3_lightning.generators.base import GeneratorAdapter
+
+
+def _clip_of(conditions: Mapping[str, Tensor], kind: str) -> Tensor:
+    if "clip" not in conditions:
+        raise ValueError(f"{kind} needs the real frames: pass conditions={{'clip': clip}}.")
+    return conditions["clip"]
+
+
+class _TraditionalGenerator(GeneratorAdapter):
+    """Share the constructor: a size, no latent."""
+
+    def __init__(self, image_size: tuple[int, int] = (128, 128)) -> None:
+        super().__init__()
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.z_dim = 0
+
+
+class BlurGenerator(_TraditionalGenerator):
+    """Gaussian blur of the real frames (``conditions["clip"]``).
+
+    Args:
+        image_size: ``(height, width)`` in pixels.
+        sigma: standard deviation in pixels.
+    """
+
+    def __init__(self, image_size: tuple[int, int] = (128, 128), sigma: float = 7.0) -> None:
+        super().__init__(image_size)
+        if sigma <= 0:
+            raise ValueError(f"Expected `sigma` > 0 pixels, got {sigma}.")
+        self.sigma = float(sigma)
+
+    def draw(
+        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Blur; ``(N, 3, H, W)``."""
+        kernel = 2 * round(3 * self.sigma) + 1
+        blurred: Tensor = kornia.filters.gaussian_blur2d(
+            _clip_of(conditions, "BlurGenerator"),
+            (kernel, kernel),
+            (self.sigma, self.sigma),
+            border_type="replicate",  # reflect cannot pad by more than the image
+        )
+        return blurred
+
+
+class PixelateGenerator(_TraditionalGenerator):
+    """Coarse blocks of the real frames (``conditions["clip"]``).
+
+    Args:
+        image_size: ``(height, width)`` in pixels.
+        blocks: number of blocks along each side.
+    """
+
+    def __init__(self, image_size: tuple[int, int] = (128, 128), blocks: int = 8) -> None:
+        super().__init__(image_size)
+        if blocks < 1:
+            raise ValueError(f"Expected `blocks` >= 1, got {blocks}.")
+        self.blocks = int(blocks)
+
+    def draw(
+        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Average over blocks; ``(N, 3, H, W)``."""
+        small = F.adaptive_avg_pool2d(_clip_of(conditions, "PixelateGenerator"), self.blocks)
+        return F.interpolate(small, size=condition.shape[-2:], mode="nearest")
+
+
+class SolidGenerator(_TraditionalGenerator):
+    """One constant colour.
+
+    Args:
+        image_size: ``(height, width)`` in pixels.
+        value: level in [-1, 1]; -1 is black, 0 mid grey.
+    """
+
+    def __init__(self, image_size: tuple[int, int] = (128, 128), value: float = -1.0) -> None:
+        super().__init__(image_size)
+        if not -1.0 <= value <= 1.0:
+            raise ValueError(f"Expected `value` in [-1, 1], got {value}.")
+        self.value = float(value)
+
+    def draw(
+        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Fill; ``(N, 3, H, W)``."""
+        return torch.full_like(condition, self.value)
