@@ -1,5 +1,15 @@
-"""Faces in frames: detect, follow, crop, recognise, composite."""
+"""Faces in frames: detect, follow, crop."""
 
+from dp3_lightning.faces.crop import box_in_crop, crop_frame, expand_box, hole_mask
 from dp3_lightning.faces.detector import CenterFace
+from dp3_lightning.faces.tracker import link_detections, smooth_boxes
 
-__all__ = ["CenterFace"]
+__all__ = [
+    "CenterFace",
+    "box_in_crop",
+    "crop_frame",
+    "expand_box",
+    "hole_mask",
+    "link_detections",
+    "smooth_boxes",
+]

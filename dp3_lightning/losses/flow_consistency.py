@@ -27,18 +27,24 @@ def _penalty(difference: Tensor, penalty: FlowPenalty) -> Tensor:
     return smooth
 
 
-def pair_visibility(flow_to: Tensor, flow_from: Tensor, pair_valid: Tensor) -> Tensor:
+def pair_visibility(
+    flow_to: Tensor, flow_from: Tensor, pair_valid: Tensor, motion_boundary: bool = False
+) -> Tensor:
     """Return where a frame's pixels are seen in the other frame of the pair.
 
     Args:
         flow_to: ``(B, P, 2, H, W)`` on the grid of the frame, towards the other frame.
         flow_from: ``(B, P, 2, H, W)`` on the grid of the other frame, back.
         pair_valid: ``(B, P)`` bool; False makes the whole pair invisible.
+        motion_boundary: also drop motion boundaries, as Lai et al. do. Off for training: the rule
+            drops an opening mouth and head turns above about 2 degrees per frame too.
 
     Returns:
         ``(B, P, 1, H, W)`` float: 1 visible, in bounds and valid.
     """
-    visible = visibility_mask(flow_to.flatten(0, 1), flow_from.flatten(0, 1))
+    visible = visibility_mask(
+        flow_to.flatten(0, 1), flow_from.flatten(0, 1), motion_boundary=motion_boundary
+    )
     visible = visible.unflatten(0, flow_to.shape[:2]).to(flow_to.dtype)
     return visible * pair_valid[..., None, None, None].to(flow_to.dtype)
 
@@ -97,6 +103,6 @@ def warping_error(
         ``(B,)``; 0 where nothing can be compared.
     """
     with torch.no_grad():
-        visible = pair_visibility(flow_to_previous, flow_from_previous, pair_valid)
+        visible = pair_visibility(flow_to_previous, flow_from_previous, pair_valid, True)
         difference = warp_difference(clip[:, 1:], clip[:, :-1], flow_to_previous)
         return masked_mean(difference.square(), region[:, 1:] * visible)

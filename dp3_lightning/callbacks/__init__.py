@@ -1,0 +1,26 @@
+"""Callbacks: additive losses by name, previews, and the report of a run."""
+
+from dp3_lightning.callbacks.base import LossCallback, check_finite, collect_losses
+from dp3_lightning.callbacks.clip_preview import ClipPreview
+from dp3_lightning.callbacks.fit_report import FitReport
+from dp3_lightning.callbacks.flow_consistency import FlowConsistencyLoss
+from dp3_lightning.callbacks.identity import IdentityLoss
+from dp3_lightning.callbacks.latent_diversity import LatentDiversityLoss
+from dp3_lightning.callbacks.perceptual import PerceptualLoss
+from dp3_lightning.callbacks.pixel import PixelLoss
+from dp3_lightning.callbacks.total_variation import TemporalVariationLoss, TotalVariationLoss
+
+__all__ = [
+    "ClipPreview",
+    "FitReport",
+    "FlowConsistencyLoss",
+    "IdentityLoss",
+    "LatentDiversityLoss",
+    "LossCallback",
+    "PerceptualLoss",
+    "PixelLoss",
+    "TemporalVariationLoss",
+    "TotalVariationLoss",
+    "check_finite",
+    "collect_losses",
+]

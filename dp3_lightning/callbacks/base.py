@@ -1,0 +1,171 @@
+"""How a callback adds a term to the generator's loss.
+
+Lightning's ``on_before_backward`` is an observer: it runs after loss scaling and ignores what it
+returns, and in a GAN it cannot tell the generator's loss from the discriminator's. So the module asks
+instead, with one line inside its ``training_step``::
+
+    terms = {"adversarial": g_loss, **collect_losses(self, step)}
+    self.manual_backward(sum(terms.values()))
+
+Any LightningModule becomes compatible by that line, with manual or automatic optimisation.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from dp3_lightning.structures import GeneratorStep
+
+RESERVED_NAMES = frozenset({"adversarial"})
+
+
+def _snake_case(class_name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
+    return words.removesuffix("_loss") or words
+
+
+class LossCallback(Callback, ABC):
+    """One additive term of the generator's loss.
+
+    A subclass implements :meth:`compute_loss` and is given in YAML by its ``class_path``.
+
+    Rules of a term: reduce per clip, then average over the batch (a ratio of sums over the batch
+    changes with the number of processes); where it does not apply, return ``step.fake.sum() * 0``.
+
+    Args:
+        weight: factor on the term; the raw value is logged as ``train/generator/<name>``.
+        warmup_steps: generator updates over which the weight grows linearly from 0; 0 for none.
+        name: name in logs and errors; default: the class name in snake case without ``Loss``.
+
+    Raises:
+        ValueError: negative ``weight`` or ``warmup_steps``, reserved or malformed ``name``.
+    """
+
+    def __init__(self, weight: float = 1.0, warmup_steps: int = 0, name: str | None = None) -> None:
+        super().__init__()
+        name = _snake_case(type(self).__name__) if name is None else name
+        if weight < 0:
+            raise ValueError(f"Expected `weight` >= 0 for loss {name!r}, got {weight}.")
+        if warmup_steps < 0:
+            raise ValueError(f"Expected `warmup_steps` >= 0 for loss {name!r}, got {warmup_steps}.")
+        if name in RESERVED_NAMES or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            raise ValueError(
+                f"Expected a loss name of letters, digits, '_', '.' and '-' other than "
+                f"{sorted(RESERVED_NAMES)}, got {name!r}."
+            )
+        self.weight = float(weight)
+        self.warmup_steps = int(warmup_steps)
+        self.name = name
+        self._asked = False
+
+    @abstractmethod
+    def compute_loss(self, step: GeneratorStep) -> Tensor:
+        """Return the unweighted term, a scalar with gradient to ``step.fake``.
+
+        Runs in float32 with autocast off (float64 in double precision).
+        """
+
+    def weight_at(self, generator_step: int) -> float:
+        """Return the weight after ``generator_step`` updates."""
+        if self.warmup_steps == 0:
+            return self.weight
+        return self.weight * min(1.0, generator_step / self.warmup_steps)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Refuse to be attached to a module that never asks for the term."""
+        if not self._asked:
+            raise RuntimeError(
+                f"The loss {self.name!r} is attached, but {type(pl_module).__name__}.training_step "
+                "never asked for it, so it changes nothing. Add `collect_losses(self, step)` to "
+                "the loss there, or remove the callback."
+            )
+
+
+def _loss_callbacks(module: LightningModule) -> list[LossCallback]:
+    callbacks = [c for c in module.trainer.callbacks if isinstance(c, LossCallback)]  # type: ignore[attr-defined]
+    names = [callback.name for callback in callbacks]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(
+            f"Two loss callbacks have the same name {doubled}: give each its own `name`, "
+            "otherwise one of them would be lost."
+        )
+    return callbacks
+
+
+def _full_precision(value: Tensor) -> Tensor:
+    return value if value.dtype == torch.float64 else value.float()
+
+
+def collect_losses(module: LightningModule, step: GeneratorStep) -> dict[str, Tensor]:
+    """Ask every attached :class:`LossCallback` for its term.
+
+    Args:
+        module: the training module; terms are logged through it.
+        step: what the terms may see.
+
+    Returns:
+        Weighted terms by name, each a scalar with gradient. Raw values are logged as
+        ``train/generator/<name>``, averaged over ranks.
+
+    Raises:
+        ValueError: two callbacks of one name, or a term that is not a scalar.
+    """
+    step = replace(
+        step,
+        real=_full_precision(step.real),
+        fake=_full_precision(step.fake),
+        keep_mask=_full_precision(step.keep_mask),
+    )
+    terms: dict[str, Tensor] = {}
+    for callback in _loss_callbacks(module):
+        callback._asked = True
+        # bfloat16 coordinates would be off by an eighth of a pixel
+        with torch.autocast(step.fake.device.type, enabled=False):
+            raw = callback.compute_loss(step)
+        if not isinstance(raw, Tensor) or raw.numel() != 1:
+            shape = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+            raise ValueError(f"Expected a scalar tensor from the loss {callback.name!r}, got {shape}.")
+        raw = raw.reshape(())
+        module.log(
+            f"train/generator/{callback.name}",
+            raw.detach(),
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=len(step.fake),
+        )
+        terms[callback.name] = raw * callback.weight_at(step.generator_step)
+    return terms
+
+
+def check_finite(module: LightningModule, terms: Mapping[str, Tensor], network: str) -> None:
+    """Stop training on all ranks when a term is NaN or infinite on any of them.
+
+    Args:
+        module: the training module.
+        terms: scalars by name; every rank passes the same names in the same order.
+        network: ``generator`` or ``discriminator``, for the message.
+
+    Raises:
+        FloatingPointError: names the terms. Checkpoints written before stay as they are.
+    """
+    bad = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
+    bad = module.trainer.strategy.reduce(bad, reduce_op="sum")  # type: ignore[assignment]
+    if bool(bad.any()):
+        names = [name for name, flag in zip(terms, bad.tolist(), strict=True) if flag]
+        values = {name: float(terms[name]) for name in names}
+        raise FloatingPointError(
+            f"The {network}'s loss is not finite after {module.trainer.global_step} updates: "
+            f"{values} on this process. Training stops before the weights are touched; the last "
+            "checkpoint is good. Lower the learning rate or the weight of the named term."
+        )

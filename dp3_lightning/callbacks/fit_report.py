@@ -1,0 +1,68 @@
+"""Says at the end of a run what changed on held-out clips and where the files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from dp3_lightning.callbacks.clip_preview import ClipPreview
+
+EXPLANATIONS = {
+    "val/ring_error": "mean absolute error on the band inside the hole's border, levels of [-1, 1]",
+    "val/warping_error": "mean squared change of the hole along the real motion",
+    "val/warping_error_excess": "the same minus that of the real frames (the noise floor)",
+}
+
+
+class FitReport(Callback):
+    """Print the held-out metrics before and after training, and the paths of all files.
+
+    "Before" is the first validation, so let ``trainer.num_sanity_val_steps`` be -1 to measure all
+    held-out clips before the first update.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: dict[str, float] = {}
+        self.after: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the metrics of the first and of the latest validation."""
+        metrics = trainer.callback_metrics.items()
+        values = {name: float(value) for name, value in metrics if name.startswith("val/")}
+        self.before = self.before or values
+        self.after = values
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the report on rank zero."""
+        if not trainer.is_global_zero:
+            return
+        console = Console()
+        if self.after:
+            table = Table(title=f"Held-out clips, {trainer.global_step} generator updates")
+            for heading in ("metric", "before", "after", "meaning"):
+                table.add_column(heading)
+            for name, value in self.after.items():
+                before = self.before.get(name, float("nan"))
+                table.add_row(name, f"{before:.5f}", f"{value:.5f}", EXPLANATIONS.get(name, ""))
+            console.print(table)
+        for kind, path in self.files(trainer):
+            console.print(f"{kind}: {path}", soft_wrap=True, highlight=False)
+
+    @staticmethod
+    def files(trainer: Trainer) -> list[tuple[str, Path]]:
+        """Return what the run wrote, as (kind, path)."""
+        found: list[tuple[str, Path]] = []
+        callback = trainer.checkpoint_callback
+        best, last = (getattr(callback, key, "") for key in ("best_model_path", "last_model_path"))
+        if last or best:
+            found.append(("checkpoint", Path(last or best)))
+        for logger in trainer.loggers:
+            if logger.log_dir is not None:
+                found.append((type(logger).__name__, Path(logger.log_dir)))
+        for preview in (c for c in trainer.callbacks if isinstance(c, ClipPreview)):  # type: ignore[attr-defined]
+            found += [("preview", path) for path in preview.paths]
+        return found

@@ -1,0 +1,148 @@
+"""The commands: ``dp3 ...`` and the literal ``lightning run fit|validate|test|predict``.
+
+Parse, then call; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+USAGE = """\
+usage: dp3 <command> [options]
+
+  fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
+  init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
+  assets                         list sample clips, models and weights, and where they are cached
+  doctor                         say whether this installation is sound, and how to mend it
+  --version, --help
+
+`lightning run fit ...` is the same as `dp3 fit ...`, and so are `dp3-lightning fit ...` and
+`python -m dp3_lightning fit ...`.
+"""
+# Errors that tell a user what to change; others keep their traceback.
+_USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``dp3``.
+
+    Args:
+        args: command line without the program name; None takes ``sys.argv``.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    command = arguments[0] if arguments else "--help"
+    if command in TRAINER_COMMANDS:
+        _report_errors(lambda: _run_trainer(arguments))
+    elif command == "init":
+        _report_errors(lambda: _init(arguments[1:]))
+    elif command == "assets":
+        _list_assets()
+    elif command == "doctor":
+        from dp3_lightning.doctor import report
+
+        sys.exit(report())
+    elif command == "--version":
+        from dp3_lightning import __version__
+
+        print(f"dp3_lightning {__version__}")
+    elif command in ("-h", "--help"):
+        print(USAGE, end="")
+    else:
+        sys.exit(f"dp3: unknown command {command!r}\n\n{USAGE}")
+
+
+def lightning_main(args: Sequence[str] | None = None) -> None:
+    """Run ``lightning``: ``run fit|validate|test|predict`` is ours, the rest another package's.
+
+    Args:
+        args: command line without the program name; None takes ``sys.argv``.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    if arguments[:1] == ["run"] and arguments[1:2] and arguments[1] in TRAINER_COMMANDS:
+        main(arguments[1:])
+        return
+    other = other_lightning_command()
+    if other is not None:
+        sys.exit(other.load()())
+    print(
+        "dp3_lightning gives this command `lightning run fit|validate|test|predict`; everything "
+        "else belongs to the Lightning SDK, which is not installed (pip install lightning-sdk).",
+        file=sys.stderr,
+    )
+    asked_for_help = not arguments or arguments[0] in ("-h", "--help")
+    sys.exit(0 if asked_for_help else 2)
+
+
+def other_lightning_command() -> importlib.metadata.EntryPoint | None:
+    """Return the ``lightning`` command of another installed package, or None."""
+    found = importlib.metadata.entry_points(group="console_scripts", name="lightning")
+    for entry in found:
+        if not entry.value.startswith("dp3_lightning"):
+            return entry
+    return None
+
+
+def _report_errors(command: Any) -> None:
+    """Turn an error that tells the user what to change into one message and exit code 1."""
+    try:
+        command()
+    except _USER_ERRORS as error:
+        if os.environ.get("DP3_TRACEBACK"):
+            raise
+        sys.exit(f"dp3: error: {error}\n(DP3_TRACEBACK=1 shows where it came from)")
+    except Exception as error:
+        # Imported late: importing Lightning takes seconds, and `dp3 --help` must not.
+        from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+        if not isinstance(error, MisconfigurationException) or os.environ.get("DP3_TRACEBACK"):
+            raise
+        sys.exit(f"dp3: error: {error}\n(DP3_TRACEBACK=1 shows where it came from)")
+
+
+def _run_trainer(arguments: list[str]) -> None:
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    from dp3_lightning.training import run
+
+    run(arguments)
+
+
+def configuration_folder() -> Path:
+    """Return the folder of the shipped configuration files (wheel or checkout)."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "finetune.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"The configuration files are missing beside {package}: reinstall.")
+
+
+def _init(arguments: list[str]) -> None:
+    target = Path(arguments[0] if arguments else "configs")
+    source = configuration_folder()
+    written, kept = [], []
+    for path in sorted(p for p in source.rglob("*") if p.suffix in (".yaml", ".md")):
+        output = target / path.relative_to(source)
+        if output.exists():
+            kept.append(output)
+            continue
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(path.read_bytes())
+        written.append(output)
+    for path in written:
+        print(f"wrote {path}")
+    for path in kept:
+        print(f"kept  {path} (it exists)")
+    print(f"Try: lightning run fit --config {target / 'quickstart.yaml'}")
+
+
+def _list_assets() -> None:
+    from dp3_lightning.assets import cache_folder, list_assets
+
+    for asset in list_assets():
+        print(f"{asset.name:24} {asset.kind:8} {asset.description}")
+    print(f"Cached under {cache_folder()}")

@@ -1,0 +1,161 @@
+"""The data set: decode, crop and normalise one clip, measure its flow."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dp3_lightning.data.clip_index import ClipEntry, measured_jitter
+from dp3_lightning.faces.crop import (
+    ExpansionRule,
+    Window,
+    box_in_crop,
+    crop_frame,
+    expand_box,
+    hole_mask,
+)
+from dp3_lightning.faces.tracker import smooth_boxes
+from dp3_lightning.optical_flow import FlowEstimator
+from dp3_lightning.randomness import stable_hash
+from dp3_lightning.structures import FloatArray, UInt8Array
+from dp3_lightning.video import VideoReader
+
+HoleJitter = Literal["detected", "measured", "none"]
+MAX_OPEN_VIDEOS = 8
+
+
+class VideoClips(Dataset[dict[str, Any]]):
+    """Clips of face crops, one crop window per clip.
+
+    Args:
+        readers: one per video; each process keeps the last few open.
+        entries: the clips.
+        clip_length: frames per clip.
+        image_size: ``(height, width)`` of the crops.
+        rule: how a face box grows to the crop window.
+        flip: probability of mirroring a clip.
+        hole_jitter: ``detected``: holes are the detector's boxes, tremble included; ``measured``:
+            smoothed boxes plus Gaussian tremble of the deviation measured on the clip, drawn anew in
+            every epoch; ``none``: smoothed boxes.
+        window_jitter: deviation of the window's position per frame, as a fraction of its side; its
+            motion is in the measured flow. 0 for one fixed window.
+        flow: measure the flow of the real crops, or None.
+        seed: of flips and jitter, which depend on (seed, epoch, clip) only.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[VideoReader],
+        entries: Sequence[ClipEntry],
+        clip_length: int,
+        image_size: tuple[int, int],
+        rule: ExpansionRule = "fdf128",
+        flip: float = 0.0,
+        hole_jitter: HoleJitter = "detected",
+        window_jitter: float = 0.0,
+        flow: FlowEstimator | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.readers, self.entries = list(readers), list(entries)
+        self.clip_length, self.image_size, self.rule = clip_length, image_size, rule
+        self.flip, self.hole_jitter, self.window_jitter = flip, hole_jitter, window_jitter
+        self.flow, self.seed = flow, seed
+        self._open: OrderedDict[int, VideoReader] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """Return clip ``key`` (or ``(clip, epoch)``) without the batch dimension, see ``structures``."""
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        entry = self.entries[index]
+        rng = np.random.default_rng(stable_hash(self.seed, "augment", epoch, index))
+        frames = self._decode(entry)
+        windows = self._windows(entry.boxes, frames[0].shape[:2], rng)
+        boxes = np.stack(
+            [
+                box_in_crop(b, w, self.image_size)
+                for b, w in zip(self._holes(entry.boxes, rng), windows, strict=True)
+            ]
+        )
+        crops = np.stack([crop_frame(f, w, self.image_size) for f, w in zip(frames, windows, strict=True)])
+        if rng.random() < self.flip:
+            crops = crops[:, :, ::-1]
+            width = self.image_size[1]
+            boxes = np.stack(
+                [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1
+            )
+        masks = np.stack([hole_mask(box, self.image_size) for box in boxes])
+        clip = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2)
+        sample: dict[str, Any] = {
+            "clip": clip.float().sub_(127.5).div_(127.5),
+            "keep_mask": torch.from_numpy(masks)[:, None],
+            "box": torch.from_numpy(boxes.astype(np.float32)),
+            "frame_index": torch.arange(entry.start, entry.start + self.clip_length),
+            "sample_index": index,
+            "source": self.readers[entry.video].path.name,
+            "pair_valid": torch.ones(self.clip_length - 1, dtype=torch.bool),
+        }
+        if self.flow is not None and self.clip_length > 1:
+            sample |= measure_flow(sample["clip"], self.flow)
+        return sample
+
+    def _decode(self, entry: ClipEntry) -> list[UInt8Array]:
+        reader = self._open.pop(entry.video, None) or self.readers[entry.video]
+        self._open[entry.video] = reader
+        while len(self._open) > MAX_OPEN_VIDEOS:
+            self._open.popitem(last=False)[1].close()
+        return list(reader.frames(entry.start, entry.start + self.clip_length))
+
+    def _windows(
+        self, boxes: FloatArray, frame_size: Sequence[int], rng: np.random.Generator
+    ) -> list[Window]:
+        window = expand_box(boxes.mean(axis=0), frame_size, self.rule)
+        union = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        if (union[:2] < window[:2]).any() or (union[2:] > window[2:]).any():
+            # The face moves out of the window around its mean place: one around all places.
+            window = expand_box(union, frame_size, self.rule)
+        if self.window_jitter == 0:
+            return [window] * len(boxes)
+        side = window[2] - window[0]
+        shifts = np.rint(rng.normal(0, self.window_jitter * side, size=(len(boxes), 2))).astype(int)
+        return [
+            (window[0] + int(dx), window[1] + int(dy), window[2] + int(dx), window[3] + int(dy))
+            for dx, dy in shifts
+        ]
+
+    def _holes(self, boxes: FloatArray, rng: np.random.Generator) -> FloatArray:
+        if self.hole_jitter == "detected":
+            return boxes
+        smooth = smooth_boxes(boxes)
+        if self.hole_jitter == "none":
+            return smooth
+        side = float((boxes[:, 2:] - boxes[:, :2]).mean())
+        return smooth + rng.normal(0, measured_jitter(boxes) * side, size=boxes.shape)
+
+
+def measure_flow(clip: Tensor, estimator: FlowEstimator) -> dict[str, Tensor]:
+    """Measure the four flow fields of a clip ``(T, 3, H, W)``; see ``structures`` for the keys.
+
+    Returns:
+        ``(T-1, 2, H, W)`` each, pixels. The pair (1, 0) is the same in both ranges and measured once.
+    """
+    now, before = clip[1:], clip[:-1]
+    to_previous, from_previous = estimator(now, before), estimator(before, now)
+    to_first, from_first = to_previous[:1], from_previous[:1]
+    if len(clip) > 2:
+        later, first = clip[2:], clip[:1].expand_as(clip[2:])
+        to_first = torch.cat([to_first, estimator(later, first)])
+        from_first = torch.cat([from_first, estimator(first, later)])
+    return {
+        "flow_to_previous": to_previous,
+        "flow_from_previous": from_previous,
+        "flow_to_first": to_first,
+        "flow_from_first": from_first,
+    }

@@ -1,0 +1,293 @@
+"""The Lightning data module: videos in, batches of face clips out."""
+
+from __future__ import annotations
+
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+
+from dp3_lightning.assets import asset_path
+from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
+from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
+from dp3_lightning.data.clips import HoleJitter, VideoClips
+from dp3_lightning.data.sampling import ClipSampler, ResumableDataLoader
+from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
+from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
+from dp3_lightning.faces.crop import ExpansionRule
+from dp3_lightning.faces.detector import CenterFace
+from dp3_lightning.optical_flow import DISFlow, FlowEstimator
+from dp3_lightning.structures import FaceDetector
+from dp3_lightning.video import UnreadableVideoError, VideoReader
+
+
+def limit_worker_threads(worker: int) -> None:
+    """Keep a loader worker to one thread; the workers are the parallelism."""
+    del worker
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+class VideoClipDataModule(LightningDataModule):
+    """Clips of consecutive frames around faces, from ordinary videos.
+
+    Args:
+        source: a video, a folder, a ``.jsonl`` manifest, the name of a sample asset, or a list of
+            these; see :func:`dp3_lightning.data.sources.find_videos`.
+        clip_length: consecutive frames per clip; 1 for stills.
+        stride: frames from the start of one training clip to the next of the same face. Held-out
+            clips do not overlap.
+        image_size: side of the square crops in pixels, or ``[height, width]``.
+        batch_size: clips per batch and process.
+        num_workers: loader processes; 0 loads in the main process.
+        crop_rule: how a face box grows to the crop: ``fdf128`` or ``fdf256``, as the generator expects.
+        flip: probability of mirroring a training clip.
+        hole_jitter: ``detected``, ``measured`` or ``none``, see :class:`VideoClips`.
+        window_jitter: tremble of the training crop window, as a fraction of its side.
+        flow: measure optical flow in the workers: true for DIS, false for none, or an estimator.
+        detector: face detector; default :class:`CenterFace`.
+        split_by: ``group`` holds out people or sources; ``time`` holds out the end of every video
+            (the same people train and validate: for fine-tuning on one video).
+        val_fraction: share held out for validation.
+        test_fraction: share held out for the test.
+        min_face_size: shortest side of a usable face, in pixels of the video.
+        max_eval_clips: largest number of clips in validation and in the test, spread evenly; None for all.
+        cache_dir: where face boxes are cached; default: the user's cache folder.
+        seed: of order, split, flips and jitter.
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
+    """
+
+    def __init__(
+        self,
+        source: str | list[str],
+        clip_length: int = 8,
+        stride: int = 1,
+        image_size: int | tuple[int, int] = 128,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        crop_rule: ExpansionRule = "fdf128",
+        flip: float = 0.5,
+        hole_jitter: HoleJitter = "detected",
+        window_jitter: float = 0.0,
+        flow: FlowEstimator | bool = True,
+        detector: FaceDetector | None = None,
+        split_by: str = "group",
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        min_face_size: float = 16.0,
+        max_eval_clips: int | None = None,
+        cache_dir: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        at_least_one = {"clip_length": clip_length, "stride": stride, "batch_size": batch_size}
+        for name, value in at_least_one.items():
+            if value < 1:
+                raise ValueError(f"Expected `{name}` >= 1, got {value}.")
+        if split_by not in ("group", "time"):
+            raise ValueError(f"Expected `split_by` to be 'group' or 'time', got {split_by!r}.")
+        if not (0 <= val_fraction and 0 <= test_fraction and val_fraction + test_fraction < 1):
+            raise ValueError(
+                "Expected `val_fraction` and `test_fraction` >= 0 with a sum below 1, got "
+                f"{val_fraction} and {test_fraction}."
+            )
+        if not 0 <= flip <= 1:
+            raise ValueError(f"Expected `flip` to be a probability, got {flip}.")
+        self.source = source
+        self.clip_length, self.stride = clip_length, stride
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = (int(size[0]), int(size[1]))
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.crop_rule: ExpansionRule = crop_rule
+        self.flip, self.window_jitter = flip, window_jitter
+        self.hole_jitter: HoleJitter = hole_jitter
+        self.flow = (DISFlow() if flow else None) if isinstance(flow, bool) else flow
+        self.detector: FaceDetector = CenterFace() if detector is None else detector
+        self.split_by = split_by
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.min_face_size, self.max_eval_clips = min_face_size, max_eval_clips
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.seed = seed
+        self.clips: dict[str, VideoClips] = {}
+
+    # ------------------------------------------------------------------ index
+
+    def prepare_data(self) -> None:
+        """Fetch sample clips and find the faces of all videos, once per machine."""
+        for name in asset_names(self.source):
+            asset_path(name)
+        self._analyze(find_videos(self.source))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build the list of clips of every split from the cached analyses."""
+        del stage
+        if self.clips:
+            return
+        videos, readers, analyses = self._analyze(find_videos(self.source))
+        self._check_faces(analyses)
+        spans = [
+            seconds_to_frames([float(t) for t in r.times], v.start, v.end)
+            for v, r in zip(videos, readers, strict=True)
+        ]
+        entries = {
+            split: self._entries(split, videos, spans, analyses) for split in (*SPLITS, "predict")
+        }
+        self._check_entries(entries, analyses)
+        for split, found in entries.items():
+            training = split == "train"
+            self.clips[split] = VideoClips(
+                readers,
+                found if training or split == "predict" else _spread(found, self.max_eval_clips),
+                self.clip_length,
+                self.image_size,
+                self.crop_rule,
+                flip=self.flip if training else 0.0,
+                hole_jitter=self.hole_jitter if training else "detected",
+                window_jitter=self.window_jitter if training else 0.0,
+                flow=self.flow if split != "predict" else None,
+                seed=self.seed,
+            )
+        counts = {split: len(clips) for split, clips in self.clips.items() if split != "predict"}
+        rank_zero_info(f"Clips of {self.clip_length} frames: {counts} from {len(videos)} videos.")
+
+    def _analyze(
+        self, videos: Sequence[VideoSource]
+    ) -> tuple[list[VideoSource], list[VideoReader], list[VideoAnalysis]]:
+        usable, readers, analyses, problems = [], [], [], []
+        for video in videos:
+            try:
+                reader = VideoReader(video.path, threads=1)
+                analysis = cached_analysis(video.path, self.detector, self.cache_dir)
+            except UnreadableVideoError as error:
+                problems.append(str(error))
+                continue
+            usable.append(video)
+            readers.append(reader)
+            analyses.append(analysis)
+        if not usable:
+            raise UnreadableVideoError(f"No readable video in {self.source!r}: " + " ".join(problems))
+        for problem in problems:
+            warnings.warn(f"Left out: {problem}", stacklevel=2)
+        return usable, readers, analyses
+
+    def _check_faces(self, analyses: Sequence[VideoAnalysis]) -> None:
+        if not any(found for analysis in analyses for found in analysis.faces):
+            raise ValueError(
+                f"No face found in {len(analyses)} video(s) of {self.source!r} with "
+                f"{self.detector.name}: lower the detector's `threshold`, or check `source`."
+            )
+
+    def _entries(
+        self,
+        split: str,
+        videos: Sequence[VideoSource],
+        spans: Sequence[range],
+        analyses: Sequence[VideoAnalysis],
+    ) -> list[ClipEntry]:
+        everywhere = split == "predict"
+        stride = self.stride if split == "train" else self.clip_length
+        by_group = self.split_by == "group" and not everywhere
+        assigned = self._assignment(videos) if by_group else {}
+        entries: list[ClipEntry] = []
+        for index, (video, span, analysis) in enumerate(zip(videos, spans, analyses, strict=True)):
+            if by_group and assigned[video.group] != split:
+                continue
+            if self.split_by == "time" and not everywhere:
+                part = time_span(len(span), split, self.fractions)
+                span = range(span.start + part.start, span.start + part.stop)
+            entries += clips_of_video(
+                analysis, index, span, self.clip_length, stride, self.min_face_size
+            )
+        return entries
+
+    def _assignment(self, videos: Sequence[VideoSource]) -> dict[str, str]:
+        fixed = fixed_splits([(v.group, v.split) for v in videos])
+        free = [v.group for v in videos if v.group not in fixed]
+        return assign_groups(free, self.fractions, fixed, self.seed) if free else fixed
+
+    def _check_entries(
+        self, entries: dict[str, list[ClipEntry]], analyses: Sequence[VideoAnalysis]
+    ) -> None:
+        if not entries["predict"]:
+            raise ValueError(
+                f"No clip of {self.clip_length} frames: the longest run of frames with a face in "
+                f"{self.source!r} has {longest_face_run(analyses)} frames. Lower `clip_length`, or "
+                f"`min_face_size` ({self.min_face_size} px)."
+            )
+        wanted = ["train", *(s for s in ("val", "test") if self.fractions[s] > 0)]
+        for split in wanted:
+            if not entries[split]:
+                raise ValueError(
+                    f"No clip of {self.clip_length} frames in the `{split}` split: raise its fraction, "
+                    "lower `clip_length`, or add video."
+                )
+
+    # ------------------------------------------------------------------ loaders
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": limit_worker_threads,
+        }
+
+    def _rank(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 1, 0
+        return self.trainer.world_size, self.trainer.global_rank
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training split in counter-based order, disjoint between ranks."""
+        clips, (world, rank) = self.clips["train"], self._rank()
+        sampler = ClipSampler(clips, self.batch_size, self.seed, world, rank)
+        return ResumableDataLoader(
+            dataset=clips,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=True,
+            **self._options(),
+        )
+
+    def _evaluation(self, split: str) -> DataLoader[Any]:
+        clips, (world, rank) = self.clips[split], self._rank()
+        # Every clip once: ranks may differ in length, and the metrics are weighted by clips.
+        mine = list(range(rank, len(clips), world))
+        return DataLoader(
+            dataset=clips, batch_size=self.batch_size, sampler=mine, **self._options()
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Batches of the validation split in order; none when ``val_fraction`` is 0."""
+        return self._evaluation("val") if len(self.clips["val"]) else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test split in order.
+
+        Raises:
+            ValueError: there is no test split.
+        """
+        if not len(self.clips["test"]):
+            raise ValueError("No test split: set `test_fraction` above 0.")
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches of all videos, whatever their split, without overlap and without flow."""
+        return self._evaluation("predict")
+
+
+def _spread(entries: list[ClipEntry], limit: int | None) -> list[ClipEntry]:
+    if limit is None or len(entries) <= limit:
+        return entries
+    return [entries[round(i * (len(entries) - 1) / max(limit - 1, 1))] for i in range(limit)]
+
+

@@ -1,0 +1,5 @@
+"""LightningModules."""
+
+from dp3_lightning.modules.video_fine_tuner import VideoFineTuner
+
+__all__ = ["VideoFineTuner"]

@@ -1,0 +1,384 @@
+"""Fine-tune a DeepPrivacy2 generator on video clips: its own adversarial game plus additive terms."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+
+from dp3_lightning.callbacks import check_finite, collect_losses
+from dp3_lightning.discriminators import DiscriminatorAdapter
+from dp3_lightning.generators import GeneratorAdapter, composite, mask_output
+from dp3_lightning.generators.base import check_clip_inputs
+from dp3_lightning.losses.adversarial import (
+    discriminator_adversarial_loss,
+    epsilon_penalty,
+    generator_adversarial_loss,
+    r1_gradient_penalty,
+)
+from dp3_lightning.losses.flow_consistency import warping_error
+from dp3_lightning.losses.pixel import ring_error
+from dp3_lightning.modules.averaging import averaging_decay, update_average
+from dp3_lightning.modules.batches import Batch, frame_conditions, sample_keys, split_batch
+from dp3_lightning.randomness import keyed_normal
+from dp3_lightning.structures import GeneratorStep
+
+LearningRateSchedule = Literal["constant", "linear", "cosine"]
+
+
+class VideoFineTuner(LightningModule):
+    """Train generator and discriminator on clips, as DeepPrivacy2 trains on images.
+
+    Per batch: one discriminator update, one generator update, one update of ``generator_ema``.
+    Additive terms come from attached :class:`dp3_lightning.callbacks.LossCallback`\\ s.
+    ``trainer.max_steps``, ``global_step`` and the schedule count generator updates. ``generator_ema``
+    is what validation, preview, predict and export use.
+
+    Args:
+        generator: adapter of the generator to fine-tune.
+        discriminator: adapter of the discriminator.
+        generator_lr: Adam's learning rate; DeepPrivacy2 trains from scratch with 0.002.
+        discriminator_lr: None for the generator's; both are then corrected for lazy R1 as in StyleGAN2.
+        betas: Adam's betas before that correction.
+        adversarial_weight: factor on the adversarial term.
+        adversarial_warmup_steps: generator updates over which that factor grows from 0: gives a fresh
+            discriminator time to learn before it drives a pretrained generator.
+        r1_weight: lambda of R1 (DeepPrivacy2: 0.1 for FDF128, 1 for FDF256).
+        r1_interval: discriminator updates from one R1 penalty to the next.
+        r1_mask_out: count R1 gradients inside the hole only.
+        r1_mask_out_scale: with ``r1_mask_out``, divide by the hole's share of the image values.
+        epsilon_weight: weight of the penalty on the size of real scores.
+        trainable: parts of the generator to train, joined by '+': ``all``, ``decoder``,
+            ``encoder+decoder``, ``mapping``, ...
+        accumulate: number of parts a batch is split into, to save memory; the update is the same
+            but for the minibatch statistic.
+        gradient_clip_norm: largest gradient norm per network (after unscaling), or None.
+        lr_schedule: ``constant`` (DeepPrivacy2), ``linear`` or ``cosine`` decay to 0 at ``max_steps``.
+        lr_warmup_steps: generator updates over which the learning rates grow linearly from 0.
+        seed: of latents and other counter-based draws.
+
+    Raises:
+        ValueError: an argument out of range, named.
+    """
+
+    images_seen: Tensor
+
+    def __init__(
+        self,
+        generator: GeneratorAdapter,
+        discriminator: DiscriminatorAdapter,
+        generator_lr: float = 0.002,
+        discriminator_lr: float | None = None,
+        betas: tuple[float, float] = (0.0, 0.99),
+        adversarial_weight: float = 1.0,
+        adversarial_warmup_steps: int = 0,
+        r1_weight: float = 0.1,
+        r1_interval: int = 16,
+        r1_mask_out: bool = False,
+        r1_mask_out_scale: bool = False,
+        epsilon_weight: float = 0.001,
+        trainable: str = "all",
+        accumulate: int = 1,
+        gradient_clip_norm: float | None = None,
+        lr_schedule: LearningRateSchedule = "constant",
+        lr_warmup_steps: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in {"r1_interval": r1_interval, "accumulate": accumulate}.items():
+            if value < 1:
+                raise ValueError(f"Expected `{name}` >= 1, got {value}.")
+        if generator_lr <= 0:
+            raise ValueError(f"Expected `generator_lr` > 0, got {generator_lr}.")
+        self.save_hyperparameters(ignore=["generator", "discriminator"])
+        self.automatic_optimization = False
+        self.generator, self.discriminator = generator, discriminator
+        self._freeze(trainable)
+        self.generator_ema = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
+        self.metrics = torch.nn.ModuleDict(
+            {
+                f"{stage}_{name}": MeanMetric(nan_strategy="error")
+                for stage in ("val", "test")
+                for name in ("ring_error", "warping_error", "warping_error_excess")
+            }
+        )
+
+    # ------------------------------------------------------------------ set-up
+
+    def _freeze(self, trainable: str) -> None:
+        groups = self.generator.parameter_groups()
+        chosen = set(groups) if trainable == "all" else set(trainable.split("+"))
+        if unknown := sorted(chosen - set(groups)):
+            raise ValueError(
+                f"Expected `trainable` to be 'all' or parts of {sorted(groups)} joined by '+', "
+                f"got {trainable!r} (unknown: {unknown})."
+            )
+        for name, parameters in groups.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in chosen)
+
+    def setup(self, stage: str) -> None:
+        """Refuse strategies under which the alternating updates would fail or diverge silently."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            if not strategy._ddp_kwargs.get("find_unused_parameters", False):
+                raise MisconfigurationException(
+                    "Plain `strategy: ddp` fails here: each backward pass of the two networks leaves "
+                    "the other's parameters unused. Set `trainer.strategy: "
+                    "ddp_find_unused_parameters_true`."
+                )
+        elif not isinstance(strategy, SingleDeviceStrategy):
+            raise MisconfigurationException(
+                f"VideoFineTuner runs on one device or with `ddp_find_unused_parameters_true`, got "
+                f"{type(strategy).__name__}: its two optimizers are not sharded."
+            )
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+        """Two Adams; the discriminator's is corrected for the lazy penalty (Karras et al. 2020)."""
+        hp = self.hparams
+        ratio = hp["r1_interval"] / (hp["r1_interval"] + 1)
+        d_lr = hp["generator_lr"] if hp["discriminator_lr"] is None else hp["discriminator_lr"]
+        beta1, beta2 = hp["betas"]
+        trained = [p for p in self.generator.parameters() if p.requires_grad]
+        g_opt = Adam(trained, lr=hp["generator_lr"], betas=(beta1, beta2))
+        d_opt = Adam(
+            self.discriminator.parameters(), lr=d_lr * ratio, betas=(beta1**ratio, beta2**ratio)
+        )
+        schedules = [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
+        return [g_opt, d_opt], schedules
+
+    def _lr_factor(self, update: int) -> float:
+        warmup = self.hparams["lr_warmup_steps"]
+        factor = min(1.0, (update + 1) / warmup) if warmup else 1.0
+        schedule = self.hparams["lr_schedule"]
+        if schedule == "constant":
+            return factor
+        total = self.trainer.max_steps
+        if total <= 0:
+            raise MisconfigurationException(
+                f"`lr_schedule: {schedule}` decays to 0 at `trainer.max_steps`; set it (got {total})."
+            )
+        progress = min(1.0, update / total)
+        if schedule == "linear":
+            return factor * (1 - progress)
+        return factor * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi))))
+
+    # ------------------------------------------------------------------ training
+
+    def forward(self, batch: Batch, z: Tensor) -> Tensor:
+        """Anonymize clips with the averaged generator.
+
+        Args:
+            batch: see :mod:`dp3_lightning.structures`.
+            z: ``(B, z_dim)``.
+
+        Returns:
+            Composites ``(B, T, 3, H, W)``, clamped to [-1, 1].
+        """
+        clip, keep_mask = batch["clip"], batch["keep_mask"]
+        raw = self.generator_ema(clip * keep_mask, keep_mask, z, conditions=frame_conditions(batch))
+        return composite(clip, keep_mask, raw).clamp(-1, 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One update of the discriminator, one of the generator, one of the average."""
+        check_clip_inputs(batch["clip"], batch["keep_mask"], "clip")
+        parts = split_batch(batch, self.hparams["accumulate"])
+        n_images = batch["clip"].shape[:2].numel() * self.trainer.world_size
+        decay = averaging_decay(n_images, int(self.images_seen))
+        g_opt, d_opt = self.optimizers()  # type: ignore[misc]
+        self._update_discriminator(parts, d_opt)
+        self._update_generator(parts, g_opt)
+        self.images_seen += n_images
+        update_average(self.generator_ema, self.generator, decay)
+        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+            schedule.step()  # type: ignore[call-arg]
+
+    def _latents(self, batch: Batch, purpose: str, step: int) -> Tensor:
+        key = (self.hparams["seed"], purpose, step)
+        z = keyed_normal(sample_keys(batch, self.global_rank), self.generator.z_dim, *key)
+        return z.to(batch["clip"])
+
+    def _update_discriminator(self, parts: list[tuple[Batch, float]], d_opt: Any) -> None:
+        step = self.trainer.global_step
+        lazy = step % self.hparams["r1_interval"] == 0
+        self.toggle_optimizer(d_opt)
+        d_opt.zero_grad()
+        w_sum: Tensor | None = None
+        for batch, share in parts:
+            z = self._latents(batch, "discriminator", step)
+            terms = self._discriminator_terms(batch, z, lazy)
+            check_finite(self, terms, "discriminator")
+            self.manual_backward(torch.stack(list(terms.values())).sum() * share)
+            latent_sum = self.generator.latent_sum(z)
+            if latent_sum is not None:
+                w_sum = latent_sum if w_sum is None else w_sum + latent_sum
+        # Stepped past LightningOptimizer, which would count it in `global_step`.
+        self.trainer.strategy.optimizer_step(d_opt.optimizer, lambda: None, model=self)
+        self.untoggle_optimizer(d_opt)
+        if w_sum is not None:
+            self._track_latent_average(w_sum, sum(len(batch["clip"]) for batch, _ in parts))
+
+    def _discriminator_terms(self, batch: Batch, z: Tensor, lazy: bool) -> dict[str, Tensor]:
+        hp, extra = self.hparams, frame_conditions(batch)
+        clip, keep_mask = batch["clip"], batch["keep_mask"]
+        condition = clip * keep_mask
+        with torch.no_grad():
+            raw = self.generator(condition, keep_mask, z, conditions=extra)
+            fake = composite(clip, keep_mask, raw)
+        fake_scores = self.discriminator(fake, condition, keep_mask, extra)
+        # The penalty's gradient is too small for half precision.
+        with torch.autocast(clip.device.type, enabled=torch.is_autocast_enabled(clip.device.type) and not lazy):
+            real = clip.detach().requires_grad_(lazy)
+            real_scores = self.discriminator(real, condition, keep_mask, extra)
+            terms = {
+                "adversarial": discriminator_adversarial_loss(real_scores, fake_scores.to(real_scores)),
+                "epsilon": hp["epsilon_weight"] * epsilon_penalty(real_scores),
+            }
+            if lazy:
+                mask = keep_mask if hp["r1_mask_out"] else None
+                penalty = r1_gradient_penalty(real_scores, real, mask, hp["r1_mask_out_scale"]).mean()
+                terms["r1"] = penalty * (hp["r1_weight"] * hp["r1_interval"] / 2)
+                self._log("train/discriminator/r1", penalty)
+        self._log("train/discriminator/adversarial", terms["adversarial"])
+        self._log("train/discriminator/real_score", real_scores.mean())
+        self._log("train/discriminator/fake_score", fake_scores.mean())
+        return terms
+
+    def _track_latent_average(self, w_sum: Tensor, n_clips: int) -> None:
+        total = self.trainer.strategy.reduce(w_sum, reduce_op="sum")
+        self.generator.update_latent_average(total / (n_clips * self.trainer.world_size))
+
+    def _update_generator(self, parts: list[tuple[Batch, float]], g_opt: LightningOptimizer) -> None:
+        self.toggle_optimizer(g_opt)
+        g_opt.zero_grad()
+        for batch, share in parts:
+            terms = self._generator_terms(batch)
+            check_finite(self, terms, "generator")
+            self.manual_backward(torch.stack(list(terms.values())).sum() * share)
+        g_opt.step()
+        self.untoggle_optimizer(g_opt)
+
+    def _generator_terms(self, batch: Batch) -> dict[str, Tensor]:
+        step, extra = self.trainer.global_step, frame_conditions(batch)
+        clip, keep_mask = batch["clip"], batch["keep_mask"]
+        condition = clip * keep_mask
+        z = self._latents(batch, "generator", step)
+
+        def generate(latents: Tensor, frames: slice) -> Tensor:
+            with torch.autocast(clip.device.type, enabled=autocast):
+                part = {name: value[:, frames] for name, value in extra.items()}
+                raw = self.generator(condition[:, frames], keep_mask[:, frames], latents, conditions=part)
+            return composite(clip[:, frames], keep_mask[:, frames], raw)
+
+        autocast = torch.is_autocast_enabled(clip.device.type)
+        raw = self.generator(condition, keep_mask, z, conditions=extra)
+        raw = raw if raw.dtype == torch.float64 else raw.float()
+        # DeepPrivacy2's rescaled gradient for its own game, the plain one for the additive terms.
+        folded = mask_output(condition.flatten(0, 1), keep_mask.flatten(0, 1), raw.flatten(0, 1))
+        scores = self.discriminator(folded.view_as(raw), condition, keep_mask, extra)
+        adversarial = generator_adversarial_loss(scores)
+        self._log("train/generator/adversarial", adversarial, prog_bar=True)
+        seen = GeneratorStep(
+            real=clip,
+            fake=composite(clip, keep_mask, raw),
+            keep_mask=keep_mask,
+            batch=batch,
+            generator_step=step,
+            z=z if self.generator.z_dim else None,
+            generate=generate,
+            seed=self.hparams["seed"],
+        )
+        weighted = adversarial * self._adversarial_weight(step)
+        return {"adversarial": weighted, **collect_losses(self, seen)}
+
+    def _adversarial_weight(self, step: int) -> float:
+        warmup = self.hparams["adversarial_warmup_steps"]
+        return float(self.hparams["adversarial_weight"] * (min(1.0, step / warmup) if warmup else 1.0))
+
+    def _log(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
+        self.log(name, value.detach(), prog_bar=prog_bar, sync_dist=True)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip and check gradients; here they are unscaled already."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        limit = self.hparams["gradient_clip_norm"]
+        network = "generator" if optimizer is self.optimizers()[0].optimizer else "discriminator"  # type: ignore[index, union-attr]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        self._log(f"train/{network}/gradient_norm", norm)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not torch.isfinite(norm):  # a scaler skips such a step by itself
+            raise FloatingPointError(
+                f"The {network}'s gradient is not finite after {self.trainer.global_step} updates. "
+                "Training stops before the weights are touched; the last checkpoint is good. Lower "
+                "the learning rate or the weights of the losses."
+            )
+
+    # ------------------------------------------------------------------ evaluation
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        fake = self.predict_step(batch, 0)["fake"]
+        clip, keep_mask = batch["clip"], batch["keep_mask"]
+        self.metrics[f"{stage}_ring_error"].update(ring_error(fake, clip, keep_mask))
+        if clip.shape[1] < 2 or "flow_to_previous" not in batch:
+            return
+        flow = (batch["flow_to_previous"], batch["flow_from_previous"], batch["pair_valid"])
+        error = warping_error(fake, 1 - keep_mask, *flow)
+        floor = warping_error(clip, 1 - keep_mask, *flow)
+        self.metrics[f"{stage}_warping_error"].update(error)
+        self.metrics[f"{stage}_warping_error_excess"].update(error - floor)
+
+    def _log_metrics(self, stage: str) -> None:
+        for name, metric in self._stage_metrics(stage):
+            # Synced by torchmetrics, so that ranks may differ in their number of batches.
+            value = metric.compute()
+            if torch.isfinite(value):
+                self.log(f"{stage}/{name}", value, prog_bar=stage == "val")
+            metric.reset()
+
+    def _stage_metrics(self, stage: str) -> Iterator[tuple[str, MeanMetric]]:
+        for key, metric in self.metrics.items():
+            if key.startswith(f"{stage}_"):
+                yield key.removeprefix(f"{stage}_"), metric  # type: ignore[misc]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the averaged generator: error on the inner ring, warping error of the hole."""
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/ring_error``, ``val/warping_error`` and its excess over the real frames'."""
+        self._log_metrics("val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure as in validation, on the test split."""
+        self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/...``."""
+        self._log_metrics("test")
+
+    @torch.no_grad()
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Anonymize clips with one fixed latent per clip.
+
+        Returns:
+            ``fake`` ``(B, T, 3, H, W)`` in [-1, 1], with ``source`` and ``frame_index`` of the batch.
+        """
+        keys = sample_keys(batch, self.global_rank)
+        z = keyed_normal(keys, self.generator.z_dim, self.hparams["seed"], "evaluation")
+        fake = self(batch, z.to(batch["clip"]))
+        return {"fake": fake, "source": batch.get("source"), "frame_index": batch.get("frame_index")}
+
+

@@ -1,0 +1,78 @@
+"""LightningCLI, set up for this package."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+# Imported so that YAML may name these classes without their modules.
+from dp3_lightning import callbacks, data, discriminators, generators, modules, optical_flow
+
+__all__ = [
+    "TrainingCLI",
+    "callbacks",
+    "data",
+    "discriminators",
+    "generators",
+    "modules",
+    "optical_flow",
+    "run",
+]
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI that can be given its arguments and checks the output folder first."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse ``args``; unlike the base class, do not warn that ``sys.argv`` is there too."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse an output folder that cannot be written, before hours of work."""
+        subcommand = self.config["subcommand"]
+        root = self.config[subcommand].get("trainer", {}).get("default_root_dir")
+        if root is not None:
+            check_writable(Path(root))
+
+
+def check_writable(folder: Path) -> None:
+    """Create ``folder`` and a file in it.
+
+    Raises:
+        OSError: that fails; names the folder and the remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Cannot write to the output folder {str(folder)!r} ({error.strerror}): set "
+            "`trainer.default_root_dir` to a folder you may write."
+        ) from error
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Args:
+        arguments: subcommand and its options. ``sys.argv`` stays as it is, because Lightning starts
+            the other processes of a multi-device run from it.
+    """
+    os.environ.setdefault("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
+    options: dict[str, Any] = {"overwrite": True}  # a second run in the same folder is allowed
+    TrainingCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs=options,
+        args=list(arguments),
+    )
