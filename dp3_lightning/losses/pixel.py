@@ -25,7 +25,9 @@ def low_pass(difference: Tensor, keep_mask: Tensor, fraction: float = LOW_PASS_F
     n_clips, n_frames = difference.shape[:2]
     sides = hole_side(keep_mask).flatten(1).amax(dim=1)
     sigma = (sides * fraction).clamp_min(0.5)
-    radius = min(math.ceil(3 * float(sigma.max())), max(difference.shape[-2:]))
+    # Wide enough for a hole of the whole frame: a kernel cut to this batch's largest hole would make
+    # a clip's loss depend on its neighbours, and so on the number of processes.
+    radius = math.ceil(3 * fraction * max(difference.shape[-2:]))
     per_frame = sigma.repeat_interleave(n_frames).unsqueeze(1).expand(-1, 2)
     blurred: Tensor = kornia.filters.gaussian_blur2d(
         difference.flatten(0, 1), 2 * radius + 1, per_frame, border_type="constant"

@@ -1,0 +1,147 @@
+"""One open file and its decoder, which knows the index of every frame that comes out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from weakref import WeakSet
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from dp3_lightning.structures import UInt8Array
+from dp3_lightning.video.color import picture_to_rgb
+from dp3_lightning.video.decoding import decode_intact, decode_packets, intact_packets, open_video
+from dp3_lightning.video.frame_index import FrameIndex
+
+# Going on over a keyframe costs this many frames at most; a seek empties the decoder's pipeline,
+# which costs about as much.
+_SLACK = 8
+
+# A decoder inherited over a fork has no threads in the child, so freeing it would wait for them for
+# ever: the child keeps those that were open until it ends.
+_OPEN: WeakSet[DecodeRun] = WeakSet()
+_INHERITED: list[DecodeRun] = []
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_OPEN))
+
+
+class DecodeRun:
+    """Frames with their indices, from one entry point forwards.
+
+    Args:
+        path: the video.
+        index: its index.
+        threads: decoder threads; 0 lets FFmpeg choose.
+
+    Attributes:
+        key: entry point that this run started at; -1 is the start of the file.
+        position: index of the frame that the decoder stands at; -1 before the first frame, None
+            after the last.
+    """
+
+    def __init__(self, path: Path, index: FrameIndex, threads: int) -> None:
+        self._path = path
+        self._index = index
+        self._threads = threads
+        self._pid = os.getpid()
+        self._frame: VideoFrame | None = None
+        self._reformatter = VideoReformatter()
+        self.position: int | None = -1
+        _OPEN.add(self)
+        self._open()
+
+    def _open(self) -> None:
+        """Start at the beginning of the file."""
+        self._container, self._stream = open_video(self._path, self._threads)
+        packets = self._container.demux(self._stream)
+        self._frames = _numbered(self._index, self._stream, packets)
+        self.key = -1
+
+    def close(self) -> None:
+        """Close the file; in a forked child nothing happens."""
+        if not self.inherited:
+            self.position, self._frame = None, None
+            _OPEN.discard(self)
+            self._container.close()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether another process opened this, so that it must not be used here."""
+        return self._pid != os.getpid()
+
+    def can_reach(self, target: int) -> bool:
+        """Whether going on from here to frame ``target`` is possible and cheaper than a seek."""
+        if self.position is None or self.position > target:
+            return False
+        return self._index.key_position(self._index.key_of(target)) <= self.position + _SLACK
+
+    def advance(self, target: int) -> UInt8Array | None:
+        """Decode up to frame ``target``.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB, or None when the decoder passes it by or ends before it.
+        """
+        while self.position is None or self.position < target:
+            item = next(self._frames, None)
+            if item is None:
+                self.position, self._frame = None, None
+                return None
+            self.position, self._frame = item
+        if self._frame is None or self.position != target:
+            return None
+        size, rotation = self._index.coded_size, self._index.rotation
+        return picture_to_rgb(self._reformatter, self._frame, size, rotation)
+
+    def restart(self, key: int) -> None:
+        """Go to entry point ``key``, or to an earlier one where the container cannot find it."""
+        step = 1
+        self.position, self._frame = -1, None
+        while key >= 0:
+            packets = self._seek(key)
+            if packets is not None:
+                self.key = key
+                self._frames = _numbered(self._index, self._stream, packets)
+                return
+            key -= step
+            step *= 2
+        self._container.close()
+        self._open()
+
+    def _seek(self, key: int) -> Iterator[Packet[VideoStream]] | None:
+        """Packets from a keyframe not after entry point ``key`` on; None when it came out late."""
+        try:
+            self._container.seek(self._index.key_seek[key], stream=self._stream)
+        except av.FFmpegError:
+            return None
+        packets = intact_packets(self._container.demux(self._stream))
+        for packet in packets:
+            if packet.size and packet.is_keyframe and packet.pts is not None:
+                landed_early = packet.pts <= self._index.key_pts[key]
+                return chain([packet], packets) if landed_early else None
+        return None
+
+
+def _numbered(
+    index: FrameIndex, stream: VideoStream, packets: Iterator[Packet[VideoStream]]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames with their indices; frames that the index does not know are passed over.
+
+    A function, not a method: a generator that holds its run would delay freeing the decoder until
+    the garbage collector comes by, which may be in a forked child.
+    """
+    if index.counted:
+        # They were counted with every picture that came out, so damage changes nothing.
+        yield from enumerate(decode_packets(stream, packets))
+        return
+    last = -1
+    for frame in decode_intact(stream, packets):
+        position = index.find(frame.pts)
+        if position is not None and position > last:
+            last = position
+            yield position, frame

@@ -1,0 +1,179 @@
+"""Which frames a video file holds and where a decoder may start, found by reading packets.
+
+Decoding is avoided where the container's time stamps can be trusted: only the first picture is
+decoded, for its size and rotation. Raw streams and AVI files with reordered frames carry no usable
+presentation times; for those every frame is decoded once and frames are counted instead.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dp3_lightning.video.decoding import decode_packet, decode_packets, intact_packets, open_video
+from dp3_lightning.video.errors import UnreadableVideoError
+
+_DTS_SEEKERS = frozenset({"mpegts", "mpeg", "avi"})  # their demuxers search decoding times
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Frames and entry points of one video stream.
+
+    Attributes:
+        pts: presentation time stamps in units of ``time_base``, strictly increasing.
+        time_base: seconds per unit.
+        average_rate: frames per second.
+        key_pts: time stamps at which decoding may start, increasing; with those of packets that
+            an edit list hides. Empty when frames must be counted from the start of the file.
+        key_seek: for each entry of ``key_pts`` the time to hand to the demuxer.
+        counted: True when frame ``i`` is the ``i``-th one that the decoder gives, whatever its
+            time stamp says.
+        coded_size: ``(height, width)`` in pixels before rotation.
+        rotation: counter-clockwise rotation to apply, a multiple of 90 degrees.
+        missing_tail: frames that the header announces beyond the end of the file.
+    """
+
+    pts: list[int]
+    time_base: Fraction
+    average_rate: Fraction
+    key_pts: list[int]
+    key_seek: list[int]
+    counted: bool
+    coded_size: tuple[int, int]
+    rotation: int
+    missing_tail: int
+
+    def key_of(self, index: int) -> int:
+        """Number of the last entry point not after frame ``index``; -1 is the start of the file.
+
+        Comparing presentation times also serves open GOPs: a frame shown before a keyframe but
+        stored after it needs the entry point before.
+        """
+        return bisect_right(self.key_pts, self.pts[index]) - 1
+
+    def key_position(self, key: int) -> int:
+        """Index of the first frame shown at or after entry point ``key``."""
+        if key < 0:
+            return 0
+        if key >= len(self.key_pts):
+            return len(self.pts)
+        return bisect_left(self.pts, self.key_pts[key])
+
+    def find(self, pts: int | None) -> int | None:
+        """Index of the frame with exactly this time stamp, or None."""
+        if pts is None:
+            return None
+        position = bisect_left(self.pts, pts)
+        return position if position < len(self.pts) and self.pts[position] == pts else None
+
+
+@dataclass
+class _Scan:
+    """What one pass over the packets found."""
+
+    pts: list[int | None]
+    keys: list[tuple[int, int]]
+    hidden: int
+    first: VideoFrame
+
+
+def _scan_packets(path: Path, container: InputContainer, stream: VideoStream) -> _Scan:
+    by_dts = bool(_DTS_SEEKERS & set(container.format.name.split(",")))
+    pts: list[int | None] = []
+    keys: list[tuple[int, int]] = []
+    hidden = 0
+    first: VideoFrame | None = None
+    for packet in intact_packets(container.demux(stream)):
+        if first is None:
+            first = next(iter(decode_packet(packet)), None)
+        if packet.size == 0:
+            continue
+        if packet.is_keyframe and packet.pts is not None:
+            seek = packet.dts if by_dts and packet.dts is not None else packet.pts
+            keys.append((packet.pts, seek))
+        if packet.is_discard:
+            hidden += 1  # an edit list cuts this frame out; it may still be an entry point
+        else:
+            pts.append(packet.pts)
+    if first is None:
+        reason = "none of its frames can be decoded" if pts else "it holds no frames"
+        raise UnreadableVideoError(path, reason)
+    return _Scan(pts, sorted(keys), hidden, first)
+
+
+def _rate(stream: VideoStream, pts: list[int], time_base: Fraction) -> Fraction:
+    """Frames per second as stated, unless the time stamps say otherwise."""
+    stated = Fraction(stream.average_rate or stream.guessed_rate or 0)
+    if len(pts) < 2 or pts[0] == pts[-1]:
+        return stated or Fraction(25)  # FFmpeg's own default
+    span = (pts[-1] - pts[0]) * time_base
+    # Two frames of tolerance: containers round, and may count the last frame's duration.
+    fits = stated and abs((len(pts) - 1) / stated - span) <= max(2 / stated, span / 100)
+    return stated if fits else (len(pts) - 1) / span
+
+
+def build_index(path: Path, threads: int = 0) -> FrameIndex:
+    """Find all frames of a video without decoding them, where its time stamps allow that.
+
+    Args:
+        path: the file.
+        threads: decoder threads; 0 lets FFmpeg choose.
+
+    Returns:
+        The index; it holds at least one frame.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableVideoError: no frame can be had from it.
+    """
+    container, stream = open_video(path, threads=1)  # for the first frame only
+    with container:
+        scan = _scan_packets(path, container, stream)
+        names = container.format.name.split(",")
+        time_base = Fraction(stream.time_base or Fraction(1, 1000))
+        pts = sorted(p for p in scan.pts if p is not None)
+        rate = _rate(stream, pts, time_base)
+        # In AVI only decoding times are stored; what FFmpeg makes of them is wrong for B-frames.
+        reordered = "avi" in names and stream.codec_context.has_b_frames
+        announced = stream.frames if "mp4" in names else 0
+    counted, missing_tail = False, 0
+    if len(set(pts)) == len(scan.pts) and not reordered:
+        missing_tail = max(0, announced - len(pts) - scan.hidden)
+    else:
+        pts, counted, time_base = _count_frames(path, threads, set(pts), time_base, rate)
+    if not pts:
+        raise UnreadableVideoError(path, "it holds no frames")
+    keys = [] if counted else scan.keys
+    return FrameIndex(
+        pts=pts,
+        time_base=time_base,
+        average_rate=rate,
+        key_pts=[key[0] for key in keys],
+        key_seek=[key[1] for key in keys],
+        counted=counted,
+        coded_size=(scan.first.height, scan.first.width),
+        rotation=round(scan.first.rotation / 90) * 90 % 360,
+        missing_tail=missing_tail,
+    )
+
+
+def _count_frames(
+    path: Path, threads: int, packet_pts: set[int], time_base: Fraction, rate: Fraction
+) -> tuple[list[int], bool, Fraction]:
+    """Decode everything once; returns time stamps, whether frames must be counted, time base."""
+    container, stream = open_video(path, threads)
+    with container:
+        found = [frame.pts for frame in decode_packets(stream, container.demux(stream))]
+    pts = [p for p in found if p is not None]
+    if len(pts) == len(found) and all(a < b for a, b in pairwise(pts)):
+        # Decoder and packets agree, so frames can be sought by time after all.
+        return pts, not packet_pts.issuperset(pts), time_base
+    return list(range(len(found))), True, 1 / rate

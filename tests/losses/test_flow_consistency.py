@@ -1,0 +1,63 @@
+import torch
+
+from dp3_lightning.data import synthetic_clip
+from dp3_lightning.losses import flow_consistency, warping_error
+from dp3_lightning.losses.flow_consistency import chain_valid, pair_visibility
+
+
+def exact(**options: object) -> dict[str, torch.Tensor]:
+    clip = synthetic_clip(n_frames=4, size=(64, 64), **options)
+    frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    mask = torch.ones(1, 4, 1, 64, 64)
+    for t, (x0, y0, x1, y1) in enumerate(clip.boxes.astype(int)):
+        mask[0, t, :, max(y0, 0) : y1, max(x0, 0) : x1] = 0
+    return {
+        "clip": frames[None],
+        "mask": mask,
+        "to": torch.from_numpy(clip.flow_to_previous)[None],
+        "back": torch.from_numpy(clip.flow_from_previous)[None],
+        "valid": torch.from_numpy(clip.pair_valid)[None],
+    }
+
+
+def test_real_video_is_consistent_and_shuffled_faces_are_not() -> None:
+    s = exact(motion=1.5)
+    hole = 1 - s["mask"]
+    real = warping_error(s["clip"], hole, s["to"], s["back"], s["valid"])
+    flicker = s["clip"] + hole * torch.tensor([0.0, 0.3, -0.3, 0.3]).view(1, 4, 1, 1, 1)
+    wrong = warping_error(flicker, hole, s["to"], s["back"], s["valid"])
+    assert real.item() < 0.01
+    assert wrong.item() > 0.1
+
+
+def test_no_gradient_reaches_the_earlier_frame() -> None:
+    s = exact()
+    fake = s["clip"].clone().requires_grad_()
+    weight = (1 - s["mask"][:, 1:]) * pair_visibility(s["to"], s["back"], s["valid"])
+    loss = flow_consistency(fake[:, 1:], fake[:, :-1] + 0.1, s["to"], weight)
+    loss.backward()
+    assert fake.grad[:, 0].abs().sum() == 0
+    assert fake.grad[:, 1].abs().sum() > 0
+
+
+def test_value_and_gradient_by_hand_for_a_constant_difference() -> None:
+    frames = torch.full((1, 1, 3, 8, 8), 0.5, dtype=torch.float64, requires_grad=True)
+    sources = torch.zeros(1, 1, 3, 8, 8, dtype=torch.float64)
+    weight = torch.zeros(1, 1, 1, 8, 8, dtype=torch.float64)
+    weight[..., 2:6, 2:6] = 1
+    flow = torch.zeros(1, 1, 2, 8, 8, dtype=torch.float64)
+    loss = flow_consistency(frames, sources, flow, weight, "l1")
+    assert loss.item() == 0.5
+    loss.backward()
+    inside = weight.expand_as(frames).bool()
+    torch.testing.assert_close(frames.grad[inside], torch.full((48,), 1 / 48, dtype=torch.float64))
+    assert frames.grad[~inside].abs().sum() == 0
+
+
+def test_pairs_across_a_cut_do_not_count() -> None:
+    s = exact(cuts=(2,))
+    assert s["valid"].tolist() == [[True, False, True]]
+    visible = pair_visibility(s["to"], s["back"], s["valid"])
+    assert visible[0, 1].sum() == 0
+    assert visible[0, 0].sum() > 0
+    assert chain_valid(s["valid"]).tolist() == [[True, False, False]]
