@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from dp3_lightning.data.sampling import ClipSampler, ResumableDataLoader
+from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 from dp3_lightning.data.synthetic import synthetic_clip
 from dp3_lightning.faces.crop import hole_mask
 from dp3_lightning.structures import Detection, UInt8Array
@@ -75,8 +75,8 @@ class SyntheticDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        mine = list(range(rank, len(self.clips), world))
-        return DataLoader(dataset=self.clips, batch_size=self.batch_size, sampler=mine)
+        sampler = EvaluationSampler(self.clips, world, rank)
+        return DataLoader(dataset=self.clips, batch_size=self.batch_size, sampler=sampler)
 
 
 def batch_of(n_clips: int = 2, n_frames: int = 3) -> dict[str, Any]:

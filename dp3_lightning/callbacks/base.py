@@ -163,7 +163,7 @@ def check_finite(module: LightningModule, terms: Mapping[str, Tensor], network: 
     bad = module.trainer.strategy.reduce(bad, reduce_op="sum")  # type: ignore[assignment]
     if bool(bad.any()):
         names = [name for name, flag in zip(terms, bad.tolist(), strict=True) if flag]
-        values = {name: float(terms[name]) for name in names}
+        values = {name: float(terms[name].detach()) for name in names}
         raise FloatingPointError(
             f"The {network}'s loss is not finite after {module.trainer.global_step} updates: "
             f"{values} on this process. Training stops before the weights are touched; the last "

@@ -1,4 +1,4 @@
-"""One pass over a video: where the faces are, where it cuts, which frames are lost. Cached by content."""
+"""One pass over a video: where are faces, where does it cut, what is lost. Cached by content."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class VideoAnalysis:
     def detections(self, start: int, stop: int) -> list[list[Detection]]:
         """Return the faces of frames ``start`` to ``stop - 1``."""
         return [
-            [Detection((f[0], f[1], f[2], f[3]), f[4]) for f in frame] for frame in self.faces[start:stop]
+            [Detection((f[0], f[1], f[2], f[3]), f[4]) for f in frame]
+            for frame in self.faces[start:stop]
         ]
 
 
@@ -104,9 +105,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def cached_analysis(
-    path: Path, detector: FaceDetector, cache: Path | None = None
-) -> VideoAnalysis:
+def cached_analysis(path: Path, detector: FaceDetector, cache: Path | None = None) -> VideoAnalysis:
     """Return the analysis of a video from the cache, or make and store it.
 
     The cache holds boxes and frame numbers, no pixels. Its key is the content of the video and the
@@ -133,7 +132,8 @@ def cached_analysis(
 def _read(entry: Path) -> VideoAnalysis | None:
     try:
         data = json.loads(entry.read_text(encoding="utf-8"))
-        return VideoAnalysis(**{**data, "size": tuple(data["size"])})
+        known = VideoAnalysis(**{**data, "size": tuple(data["size"])})
+        return known if len(known.faces) == known.n_frames else None
     except (OSError, ValueError, TypeError, KeyError):
         return None  # absent or damaged: made again
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp3_lightning.data.analysis import VideoAnalysis
 from dp3_lightning.faces.tracker import link_detections
-from dp3_lightning.structures import FloatArray
+from dp3_lightning.structures import Detection, FloatArray
 
 
 @dataclass(frozen=True)
@@ -66,24 +66,24 @@ def clips_of_video(
     return entries
 
 
-def _scores(boxes: FloatArray, detections: Sequence[Sequence[object]]) -> FloatArray:
-    """Return the score of the detection that each box of a track came from; 0 where interpolated."""
+def _scores(boxes: FloatArray, detections: Sequence[Sequence[Detection]]) -> FloatArray:
+    """Return the score of the detection that each box came from; 0 where interpolated."""
     scores = np.zeros(len(boxes))
     for i, (box, found) in enumerate(zip(boxes, detections, strict=True)):
         for detection in found:
-            if np.allclose(detection.box, box):  # type: ignore[attr-defined]
-                scores[i] = detection.score  # type: ignore[attr-defined]
+            if np.allclose(detection.box, box):
+                scores[i] = detection.score
     return scores
 
 
-def seconds_to_frames(
-    times: Sequence[float], start: float, end: float | None
-) -> range:
-    """Return the frames whose time stamps lie in ``[start, end)`` seconds, counted from the first."""
+def seconds_to_frames(times: Sequence[float], start: float, end: float | None) -> range:
+    """Return the frames in ``[start, end)`` seconds, counted from the first frame's time stamp."""
     origin = times[0] if times else 0.0
     low = next((i for i, t in enumerate(times) if t - origin >= start), len(times))
-    high = len(times) if end is None else next(
-        (i for i, t in enumerate(times) if t - origin >= end), len(times)
+    high = (
+        len(times)
+        if end is None
+        else next((i for i, t in enumerate(times) if t - origin >= end), len(times))
     )
     return range(low, max(low, high))
 

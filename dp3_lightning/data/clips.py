@@ -41,8 +41,8 @@ class VideoClips(Dataset[dict[str, Any]]):
         rule: how a face box grows to the crop window.
         flip: probability of mirroring a clip.
         hole_jitter: ``detected``: holes are the detector's boxes, tremble included; ``measured``:
-            smoothed boxes plus Gaussian tremble of the deviation measured on the clip, drawn anew in
-            every epoch; ``none``: smoothed boxes.
+            smoothed boxes plus Gaussian tremble of the deviation measured on the clip, drawn anew
+            in every epoch; ``none``: smoothed boxes.
         window_jitter: deviation of the window's position per frame, as a fraction of its side; its
             motion is in the measured flow. 0 for one fixed window.
         flow: measure the flow of the real crops, or None.
@@ -72,7 +72,7 @@ class VideoClips(Dataset[dict[str, Any]]):
         return len(self.entries)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """Return clip ``key`` (or ``(clip, epoch)``) without the batch dimension, see ``structures``."""
+        """Return clip ``key`` (or ``(clip, epoch)``), see ``structures``; no batch dimension."""
         index, epoch = key if isinstance(key, tuple) else (key, 0)
         entry = self.entries[index]
         rng = np.random.default_rng(stable_hash(self.seed, "augment", epoch, index))
@@ -84,7 +84,11 @@ class VideoClips(Dataset[dict[str, Any]]):
                 for b, w in zip(self._holes(entry.boxes, rng), windows, strict=True)
             ]
         )
-        crops = np.stack([crop_frame(f, w, self.image_size) for f, w in zip(frames, windows, strict=True)])
+        # box_in_crop scales both axes alike, as DeepPrivacy2 does; the crop is stretched.
+        boxes[:, ::2] *= self.image_size[1] / self.image_size[0]
+        crops = np.stack(
+            [crop_frame(f, w, self.image_size) for f, w in zip(frames, windows, strict=True)]
+        )
         if rng.random() < self.flip:
             crops = crops[:, :, ::-1]
             width = self.image_size[1]
@@ -116,11 +120,11 @@ class VideoClips(Dataset[dict[str, Any]]):
     def _windows(
         self, boxes: FloatArray, frame_size: Sequence[int], rng: np.random.Generator
     ) -> list[Window]:
-        window = expand_box(boxes.mean(axis=0), frame_size, self.rule)
+        window = expand_box(boxes.mean(axis=0).tolist(), frame_size, self.rule)
         union = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
         if (union[:2] < window[:2]).any() or (union[2:] > window[2:]).any():
             # The face moves out of the window around its mean place: one around all places.
-            window = expand_box(union, frame_size, self.rule)
+            window = expand_box(union.tolist(), frame_size, self.rule)
         if self.window_jitter == 0:
             return [window] * len(boxes)
         side = window[2] - window[0]
@@ -144,7 +148,7 @@ def measure_flow(clip: Tensor, estimator: FlowEstimator) -> dict[str, Tensor]:
     """Measure the four flow fields of a clip ``(T, 3, H, W)``; see ``structures`` for the keys.
 
     Returns:
-        ``(T-1, 2, H, W)`` each, pixels. The pair (1, 0) is the same in both ranges and measured once.
+        ``(T-1, 2, H, W)`` each, pixels. The pair (1, 0) is in both ranges and measured once.
     """
     now, before = clip[1:], clip[:-1]
     to_previous, from_previous = estimator(now, before), estimator(before, now)

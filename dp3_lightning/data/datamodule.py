@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import torch
@@ -18,7 +17,7 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
-from dp3_lightning.data.sampling import ClipSampler, ResumableDataLoader
+from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader, ShardSampler
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
 from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
 from dp3_lightning.faces.crop import ExpansionRule
@@ -47,7 +46,8 @@ class VideoClipDataModule(LightningDataModule):
         image_size: side of the square crops in pixels, or ``[height, width]``.
         batch_size: clips per batch and process.
         num_workers: loader processes; 0 loads in the main process.
-        crop_rule: how a face box grows to the crop: ``fdf128`` or ``fdf256``, as the generator expects.
+        crop_rule: how a face box grows to the crop: ``fdf128`` or ``fdf256``, as the generator
+            expects.
         flip: probability of mirroring a training clip.
         hole_jitter: ``detected``, ``measured`` or ``none``, see :class:`VideoClips`.
         window_jitter: tremble of the training crop window, as a fraction of its side.
@@ -58,7 +58,8 @@ class VideoClipDataModule(LightningDataModule):
         val_fraction: share held out for validation.
         test_fraction: share held out for the test.
         min_face_size: shortest side of a usable face, in pixels of the video.
-        max_eval_clips: largest number of clips in validation and in the test, spread evenly; None for all.
+        max_eval_clips: largest number of clips in validation and in the test, spread evenly; None
+            for all.
         cache_dir: where face boxes are cached; default: the user's cache folder.
         seed: of order, split, flips and jitter.
 
@@ -93,9 +94,15 @@ class VideoClipDataModule(LightningDataModule):
         for name, value in at_least_one.items():
             if value < 1:
                 raise ValueError(f"Expected `{name}` >= 1, got {value}.")
-        if split_by not in ("group", "time"):
-            raise ValueError(f"Expected `split_by` to be 'group' or 'time', got {split_by!r}.")
-        if not (0 <= val_fraction and 0 <= test_fraction and val_fraction + test_fraction < 1):
+        choices = {
+            "split_by": (split_by, ("group", "time")),
+            "hole_jitter": (hole_jitter, get_args(HoleJitter)),
+            "crop_rule": (crop_rule, get_args(ExpansionRule)),
+        }
+        for name, (choice, allowed) in choices.items():
+            if choice not in allowed:
+                raise ValueError(f"Expected `{name}` to be one of {allowed}, got {choice!r}.")
+        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise ValueError(
                 "Expected `val_fraction` and `test_fraction` >= 0 with a sum below 1, got "
                 f"{val_fraction} and {test_fraction}."
@@ -138,8 +145,10 @@ class VideoClipDataModule(LightningDataModule):
             seconds_to_frames([float(t) for t in r.times], v.start, v.end)
             for v, r in zip(videos, readers, strict=True)
         ]
+        assigned = self._assignment(videos)
         entries = {
-            split: self._entries(split, videos, spans, analyses) for split in (*SPLITS, "predict")
+            split: self._entries(split, assigned, videos, spans, analyses)
+            for split in (*SPLITS, "predict")
         }
         self._check_entries(entries, analyses)
         for split, found in entries.items():
@@ -174,7 +183,7 @@ class VideoClipDataModule(LightningDataModule):
             readers.append(reader)
             analyses.append(analysis)
         if not usable:
-            raise UnreadableVideoError(f"No readable video in {self.source!r}: " + " ".join(problems))
+            raise ValueError(f"No readable video in {self.source!r}: " + " ".join(problems))
         for problem in problems:
             warnings.warn(f"Left out: {problem}", stacklevel=2)
         return usable, readers, analyses
@@ -189,6 +198,7 @@ class VideoClipDataModule(LightningDataModule):
     def _entries(
         self,
         split: str,
+        assigned: dict[str, str],
         videos: Sequence[VideoSource],
         spans: Sequence[range],
         analyses: Sequence[VideoAnalysis],
@@ -196,7 +206,6 @@ class VideoClipDataModule(LightningDataModule):
         everywhere = split == "predict"
         stride = self.stride if split == "train" else self.clip_length
         by_group = self.split_by == "group" and not everywhere
-        assigned = self._assignment(videos) if by_group else {}
         entries: list[ClipEntry] = []
         for index, (video, span, analysis) in enumerate(zip(videos, spans, analyses, strict=True)):
             if by_group and assigned[video.group] != split:
@@ -211,6 +220,13 @@ class VideoClipDataModule(LightningDataModule):
 
     def _assignment(self, videos: Sequence[VideoSource]) -> dict[str, str]:
         fixed = fixed_splits([(v.group, v.split) for v in videos])
+        if self.split_by == "time":
+            if fixed:
+                raise ValueError(
+                    f"`split_by` is 'time', but {self.source!r} fixes the `split` of "
+                    f"{sorted(fixed)}: set `split_by: group`, or take `split` out of the manifest."
+                )
+            return {}
         free = [v.group for v in videos if v.group not in fixed]
         return assign_groups(free, self.fractions, fixed, self.seed) if free else fixed
 
@@ -227,8 +243,8 @@ class VideoClipDataModule(LightningDataModule):
         for split in wanted:
             if not entries[split]:
                 raise ValueError(
-                    f"No clip of {self.clip_length} frames in the `{split}` split: raise its fraction, "
-                    "lower `clip_length`, or add video."
+                    f"No clip of {self.clip_length} frames in the `{split}` split: raise "
+                    f"its fraction, lower `clip_length`, or add video."
                 )
 
     # ------------------------------------------------------------------ loaders
@@ -261,9 +277,9 @@ class VideoClipDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         clips, (world, rank) = self.clips[split], self._rank()
         # Every clip once: ranks may differ in length, and the metrics are weighted by clips.
-        mine = list(range(rank, len(clips), world))
+        shard = ShardSampler(clips, world, rank)
         return DataLoader(
-            dataset=clips, batch_size=self.batch_size, sampler=mine, **self._options()
+            dataset=clips, batch_size=self.batch_size, sampler=shard, **self._options()
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -289,5 +305,3 @@ def _spread(entries: list[ClipEntry], limit: int | None) -> list[ClipEntry]:
     if limit is None or len(entries) <= limit:
         return entries
     return [entries[round(i * (len(entries) - 1) / max(limit - 1, 1))] for i in range(limit)]
-
-

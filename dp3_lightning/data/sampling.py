@@ -1,7 +1,7 @@
 """Sample order that depends on counters only, and a loader that resumes in mid-epoch.
 
-The n-th batch of a run is the same whether the run was interrupted before it or not, and whether one
-process takes it or several share it.
+The n-th batch of a run is the same whether the run was interrupted before it or not, and whether
+one process takes it or several share it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SampleKey = tuple[int, int]
 
 
 class ClipSampler(DistributedSampler[Any]):
-    """Yield ``(sample, epoch)`` keys; rank r takes every world-size-th sample of the epoch's order.
+    """Yield ``(sample, epoch)`` keys; rank r takes every world-size-th one of an epoch's order.
 
-    It subclasses :class:`DistributedSampler` so that Lightning leaves it in place. Incomplete global
-    batches are dropped, so that all ranks see equally many.
+    It subclasses :class:`DistributedSampler` so that Lightning leaves it in place. Incomplete
+    global batches are dropped, so that all ranks see equally many.
 
     Args:
         dataset: sized data set.
@@ -32,7 +32,12 @@ class ClipSampler(DistributedSampler[Any]):
     """
 
     def __init__(
-        self, dataset: Dataset[Any], batch_size: int, seed: int = 0, num_replicas: int = 1, rank: int = 0
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.batch_size = batch_size
@@ -40,15 +45,16 @@ class ClipSampler(DistributedSampler[Any]):
         self.n_batches = self.n_samples // (batch_size * num_replicas)
         if self.n_batches == 0:
             raise ValueError(
-                f"Expected at least batch_size x processes = {batch_size} x {num_replicas} training "
-                f"clips, got {self.n_samples}: lower `batch_size`, `stride` or `clip_length`, or add video."
+                f"Expected at least batch_size x processes = {batch_size} x {num_replicas} "
+                f"training clips, got {self.n_samples}: lower `batch_size`, `stride` or "
+                "`clip_length`, or add video."
             )
         self.batches_seen = 0
 
     def __len__(self) -> int:
         return self.n_batches * self.batch_size
 
-    def __iter__(self) -> Iterator[SampleKey]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[SampleKey]:
         """Go on after ``batches_seen``, to the end of that epoch."""
         epoch, done = divmod(self.batches_seen, self.n_batches)
         order = torch.randperm(
@@ -57,6 +63,53 @@ class ClipSampler(DistributedSampler[Any]):
         mine = order[self.rank :: self.num_replicas][: len(self)]
         for sample in mine[done * self.batch_size :]:
             yield sample, epoch
+
+
+class ShardSampler(DistributedSampler[Any]):
+    """Yield every sample once over all processes, in order: rank r takes every world-size-th.
+
+    It subclasses :class:`DistributedSampler` because Lightning shards any other sampler once more,
+    which would leave most clips out. Nothing is repeated, so ranks may differ by one sample.
+
+    Args:
+        dataset: sized data set.
+        num_replicas: number of processes.
+        rank: this process.
+    """
+
+    def __init__(self, dataset: Dataset[Any], num_replicas: int = 1, rank: int = 0) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.indices = range(rank, len(dataset), num_replicas)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class EvaluationSampler(DistributedSampler[Any]):
+    """Yield every sample once, in order; rank r takes every world-size-th.
+
+    Nothing is repeated to make ranks equally long, which would count some samples twice: metrics
+    must be weighted by samples. It subclasses :class:`DistributedSampler` because Lightning would
+    shard any other sampler a second time.
+
+    Args:
+        dataset: sized data set.
+        num_replicas: number of processes.
+        rank: this process.
+    """
+
+    def __init__(self, dataset: Dataset[Any], num_replicas: int = 1, rank: int = 0) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.mine = range(rank, len(dataset), num_replicas)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.mine)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.mine)
 
 
 class ResumableDataLoader(DataLoader[Any]):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dp3_lightning.assets import ASSETS, asset_path
+from dp3_lightning.data.splits import SPLITS
 from dp3_lightning.video import VIDEO_SUFFIXES
 
 _MANIFEST_KEYS = {"path", "identity", "split", "start", "end"}
@@ -47,22 +49,30 @@ def find_videos(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
     """Resolve a source.
 
     Args:
-        source: a video, a folder (searched recursively; the first folder level names the group, so
-            ``person/clip.mp4`` keeps a person together), a ``.jsonl`` manifest with one object per
-            line (``path`` relative to the manifest, optional ``identity``, ``split``, ``start`` and
-            ``end`` in seconds), the name of a sample asset, or a list of these.
+        source: a video, a folder (searched recursively, hidden files left out; the first folder
+            level names the group, so ``person/clip.mp4`` keeps a person together), a ``.jsonl``
+            manifest with one object per line (``path`` relative to the manifest, optional
+            ``identity``, ``split``, ``start`` and ``end`` in seconds), the name of a sample asset,
+            or a list of these.
 
     Returns:
         Videos in a stable order.
 
     Raises:
         FileNotFoundError: nothing of that name; lists the sample assets.
-        ValueError: a folder without videos, or a malformed manifest (with its line).
+        ValueError: a folder without videos, a malformed manifest (with its line), or frames that
+            are named twice.
     """
+    videos = _find(source)
+    _refuse_overlaps(videos)
+    return videos
+
+
+def _find(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
     if not isinstance(source, (str, Path)):
         if not source:
             raise ValueError("Expected `source` to name at least one video, got an empty list.")
-        return [video for part in source for video in find_videos(part)]
+        return [video for part in source for video in _find(part)]
     path = Path(source).expanduser()
     if path.is_dir():
         return _from_folder(path)
@@ -74,13 +84,36 @@ def find_videos(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
         return [VideoSource(asset_path(str(source)), group=str(source))]
     samples = sorted(name for name, asset in ASSETS.items() if asset.kind == "clip")
     raise FileNotFoundError(
-        f"No video, folder or manifest at {str(source)!r}: give the path of one, or one of the sample "
-        f"clips {', '.join(samples)}."
+        f"No video, folder or manifest at {str(source)!r}: give the path of one, or one of the "
+        f"sample clips {', '.join(samples)}."
     )
 
 
+def _refuse_overlaps(videos: Sequence[VideoSource]) -> None:
+    """Refuse frames that are listed twice: they could train and validate at once."""
+    earlier: dict[Path, list[VideoSource]] = {}
+    for video in videos:
+        others = earlier.setdefault(video.path.resolve(), [])
+        for other in others:
+            first, second = sorted((video, other), key=lambda v: v.start)
+            if first.end is None or first.end > second.start:
+                raise ValueError(
+                    f"{str(video.path)!r} is named twice in `source`, with common frames: they "
+                    "could train and validate at once. Name it once, or give its parts separate "
+                    "`start` and `end` in a manifest."
+                )
+        others.append(video)
+
+
 def _from_folder(folder: Path) -> list[VideoSource]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    files = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in VIDEO_SUFFIXES
+        and p.is_file()
+        # Unfinished output of a writer, macOS's `._clip.mp4`, rubbish bins.
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
     if not files:
         raise ValueError(
             f"No video in the folder {str(folder)!r} (searched recursively for "
@@ -112,16 +145,23 @@ def _manifest_row(manifest: Path, number: int, line: str) -> VideoSource:
             f"Expected an object with `path` and optionally {sorted(_MANIFEST_KEYS - {'path'})} in "
             f"{where}, got {line.strip()[:120]!r}."
         )
-    path = manifest.parent / row["path"]
+    path = manifest.parent / str(row["path"])
     if not path.is_file():
         raise FileNotFoundError(f"No video at {str(path)!r}, named in {where}.")
-    start, end = float(row.get("start") or 0.0), row.get("end")
-    if start < 0 or (end is not None and float(end) <= start):
+    split, identity = row.get("split"), row.get("identity")
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"Expected `split` to be one of {SPLITS} in {where}, got {split!r}.")
+    start, end = _seconds(row, "start", where) or 0.0, _seconds(row, "end", where)
+    if start < 0 or (end is not None and end <= start):
         raise ValueError(f"Expected 0 <= start < end in {where}, got {start} and {end}.")
-    return VideoSource(
-        path=path,
-        group=str(row.get("identity", path.stem)),
-        split=row.get("split"),
-        start=start,
-        end=None if end is None else float(end),
-    )
+    group = path.stem if identity is None else str(identity)
+    return VideoSource(path, group, split, start, end)
+
+
+def _seconds(row: dict[str, Any], key: str, where: str) -> float | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"Expected `{key}` to be a number of seconds in {where}, got {value!r}.")
+    return float(value)

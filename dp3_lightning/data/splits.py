@@ -22,8 +22,8 @@ def assign_groups(
 ) -> dict[str, str]:
     """Assign groups (people, or sources) to splits by a stable hash.
 
-    A group stays where it is when others are added or removed. When a split that was asked for got
-    nobody, it takes the group with the nearest hash from ``train``.
+    A group stays where it is when others are added or removed. Only when a split that was asked
+    for got nobody does it take the group with the nearest hash from ``train``, with a warning.
 
     Args:
         groups: names; repetitions allowed.
@@ -50,14 +50,14 @@ def assign_groups(
         spare = [g for g in free if assigned[g] == "train"]
         if len(spare) < 2:
             raise ValueError(
-                f"{len(set(groups))} groups are too few for a `{split}` split without the same person "
-                f"in two splits. Add people, set `{split}_fraction: 0`, or `split_by: time` to hold "
-                "out the end of each video (the same people then train and validate)."
+                f"{len(set(groups))} groups are too few for a `{split}` split without the same "
+                f"person in two splits. Add people, set `{split}_fraction: 0`, or `split_by: time` "
+                "to hold out the end of each video (the same people then train and validate)."
             )
         assigned[spare[0]] = split
         warnings.warn(
-            f"The `{split}` fraction is too small for {len(set(groups))} groups; {spare[0]!r} is held "
-            "out for it.",
+            f"The `{split}` fraction is too small for {len(set(groups))} groups; {spare[0]!r} is "
+            "held out for it.",
             stacklevel=2,
         )
     return assigned
@@ -77,11 +77,13 @@ def fixed_splits(pairs: Sequence[tuple[str, str | None]]) -> dict[str, str]:
         if split is None:
             continue
         if split not in SPLITS:
-            raise ValueError(f"Expected `split` to be one of {SPLITS}, got {split!r} for {group!r}.")
+            raise ValueError(
+                f"Expected `split` to be one of {SPLITS}, got {split!r} for {group!r}."
+            )
         if fixed.setdefault(group, split) != split:
             raise ValueError(
-                f"The group {group!r} is in the splits {fixed[group]!r} and {split!r}: held-out results "
-                "would be those of people seen in training. Put all its videos into one split."
+                f"The group {group!r} is in the splits {fixed[group]!r} and {split!r}: "
+                "held-out results would be those of people seen in training. Put all its videos into one split."
             )
     mixed = sorted({g for g, s in pairs if s is None} & set(fixed))
     if mixed:

@@ -346,7 +346,8 @@ class VideoFineTuner(LightningModule):
             value = metric.compute()
             if torch.isfinite(value):
                 self.log(f"{stage}/{name}", value, prog_bar=stage == "val")
-            metric.reset()
+            with torch.inference_mode(False):  # else a later fit could not update what this creates
+                metric.reset()
 
     def _stage_metrics(self, stage: str) -> Iterator[tuple[str, MeanMetric]]:
         for key, metric in self.metrics.items():
