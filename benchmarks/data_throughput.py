@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 from torch.utils.data import DataLoader
 
@@ -199,6 +200,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    # One thread here as in the workers; and a pool of OpenCV does not survive being forked.
+    cv2.setNumThreads(1)
     description = metadata("cpu")
     warnings.filterwarnings("ignore", message=".*worker.*")
     with tempfile.TemporaryDirectory() as folder:

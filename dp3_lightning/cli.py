@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from dp3_lightning.assets import AssetUnavailableError
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 USAGE = """\
@@ -26,7 +27,7 @@ usage: dp3 <command> [options]
 `python -m dp3_lightning fit ...`.
 """
 # Errors that tell a user what to change; others keep their traceback.
-_USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
+_USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, AssetUnavailableError)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -88,21 +89,28 @@ def other_lightning_command() -> importlib.metadata.EntryPoint | None:
     return None
 
 
-def _report_errors(command: Any) -> None:
+def _report_errors(command: Callable[[], None]) -> None:
     """Turn an error that tells the user what to change into one message and exit code 1."""
     try:
         command()
-    except _USER_ERRORS as error:
-        if os.environ.get("DP3_TRACEBACK"):
-            raise
-        sys.exit(f"dp3: error: {error}\n(DP3_TRACEBACK=1 shows where it came from)")
     except Exception as error:
         # Imported late: importing Lightning takes seconds, and `dp3 --help` must not.
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-        if not isinstance(error, MisconfigurationException) or os.environ.get("DP3_TRACEBACK"):
+        expected = (*_USER_ERRORS, MisconfigurationException)
+        if not isinstance(error, expected) or os.environ.get("DP3_TRACEBACK"):
             raise
-        sys.exit(f"dp3: error: {error}\n(DP3_TRACEBACK=1 shows where it came from)")
+        sys.exit(f"dp3: error: {_innermost(error)}\n(DP3_TRACEBACK=1 shows where it came from)")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what a constructor said, without the parser's listing of every type it tried."""
+    while str(error).startswith("Does not validate"):
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            return error
+        error = inner
+    return error
 
 
 def _run_trainer(arguments: list[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,24 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def _silence_known_noise() -> None:
+    """Drop messages that are wrong here or advertise; every other warning stays."""
+    for message in (
+        # generator_ema is in eval mode on purpose
+        r"Found \d+ module\(s\) in eval mode",
+        # saving after the update is what "the state after n updates" means
+        r"Using ModelCheckpoint with manual optimization",
+        # Lightning 2.6's own use of a deprecated torch function
+        r".*isinstance\(treespec, LeafSpec\)",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+    def not_a_tip(record: logging.LogRecord) -> bool:
+        return "💡 Tip" not in record.getMessage()
+
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(not_a_tip)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``.
 
@@ -66,6 +86,7 @@ def run(arguments: Sequence[str]) -> None:
             the other processes of a multi-device run from it.
     """
     os.environ.setdefault("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
+    _silence_known_noise()
     options: dict[str, Any] = {"overwrite": True}  # a second run in the same folder is allowed
     TrainingCLI(
         LightningModule,
@@ -74,5 +95,6 @@ def run(arguments: Sequence[str]) -> None:
         subclass_mode_data=True,
         seed_everything_default=0,
         save_config_kwargs=options,
+        parser_kwargs={"prog": "dp3"},
         args=list(arguments),
     )

@@ -107,15 +107,30 @@ class PoisonAfter(Callback):
             batch["clip"] = batch["clip"] * float("nan")
 
 
-def write_synthetic_video(path: Path, **options: Any) -> Path:
-    """Write a lossless clip and, beside it, the boxes that :class:`RecordedDetector` answers with."""
+def write_synthetic_video(path: Path, record: Path | None = None, **options: Any) -> Path:
+    """Write a lossless clip, and the boxes that :class:`RecordedDetector` answers with.
+
+    ``record`` is where the boxes go; default: ``boxes.json`` beside the clip.
+    """
     clip = synthetic_clip(**options)
     written = write_video(path, list(clip.frames), 25, lossless=True)
     boxes = {frame_key(f): b.tolist() for f, b in zip(clip.frames, clip.boxes, strict=True)}
-    record = path.parent / "boxes.json"
+    record = path.parent / "boxes.json" if record is None else record
     known = json.loads(record.read_text()) if record.exists() else {}
     record.write_text(json.dumps(known | boxes))
     return written
+
+
+def write_people(folder: Path, people: list[str], **options: Any) -> RecordedDetector:
+    """Write ``<person>/clip.mkv`` for each name, and return the detector that knows them all."""
+    for number, person in enumerate(people):
+        (folder / person).mkdir(parents=True)
+        write_synthetic_video(
+            folder / person / "clip.mkv",
+            folder / "boxes.json",
+            **{"identity": number, "seed": number, **options},
+        )
+    return RecordedDetector(str(folder / "boxes.json"))
 
 
 def frame_key(frame: UInt8Array) -> str:

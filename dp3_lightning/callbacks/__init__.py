@@ -8,6 +8,7 @@ from dp3_lightning.callbacks.identity import IdentityLoss
 from dp3_lightning.callbacks.latent_diversity import LatentDiversityLoss
 from dp3_lightning.callbacks.perceptual import PerceptualLoss
 from dp3_lightning.callbacks.pixel import PixelLoss
+from dp3_lightning.callbacks.progress import UpdateProgressBar
 from dp3_lightning.callbacks.total_variation import TemporalVariationLoss, TotalVariationLoss
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PixelLoss",
     "TemporalVariationLoss",
     "TotalVariationLoss",
+    "UpdateProgressBar",
     "check_finite",
     "collect_losses",
 ]

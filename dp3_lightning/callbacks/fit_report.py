@@ -28,6 +28,7 @@ class FitReport(Callback):
         super().__init__()
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
+        self.steps: list[int] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the metrics of the first and of the latest validation."""
@@ -35,6 +36,7 @@ class FitReport(Callback):
         values = {name: float(value) for name, value in metrics if name.startswith("val/")}
         self.before = self.before or values
         self.after = values
+        self.steps.append(trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the report on rank zero."""
@@ -42,15 +44,23 @@ class FitReport(Callback):
             return
         console = Console()
         if self.after:
-            table = Table(title=f"Held-out clips, {trainer.global_step} generator updates")
-            for heading in ("metric", "before", "after", "meaning"):
-                table.add_column(heading)
-            for name, value in self.after.items():
-                before = self.before.get(name, float("nan"))
-                table.add_row(name, f"{before:.5f}", f"{value:.5f}", EXPLANATIONS.get(name, ""))
-            console.print(table)
+            console.print(self._table())
         for kind, path in self.files(trainer):
             console.print(f"{kind}: {path}", soft_wrap=True, highlight=False)
+
+    def _table(self) -> Table:
+        """Return one row per metric; one column of values when nothing was validated in between."""
+        first, last = self.steps[0], self.steps[-1]
+        columns = {f"update {first}": self.before}
+        if last != first:
+            columns[f"update {last}"] = self.after
+        table = Table(title="Held-out clips, averaged generator")
+        for heading in ("metric", *columns, "meaning"):
+            table.add_column(heading)
+        for name in self.after:
+            values = [f"{c.get(name, float('nan')):.5f}" for c in columns.values()]
+            table.add_row(name, *values, EXPLANATIONS.get(name, ""))
+        return table
 
     @staticmethod
     def files(trainer: Trainer) -> list[tuple[str, Path]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pytorch_lightning import LightningModule, Trainer
@@ -42,7 +41,7 @@ class PerceptualLoss(LossCallback):
         warmup_steps: int = 0,
         name: str | None = None,
         net: Literal["auto", "alex", "vgg", "mobilenet_v2"] = "auto",
-        weights: str | Path | None = None,
+        weights: str | None = None,
         mode: Literal["ring", "full"] = "ring",
     ) -> None:
         super().__init__(weight, warmup_steps, name)

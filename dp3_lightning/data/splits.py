@@ -48,7 +48,7 @@ def assign_groups(
         if not fractions.get(split) or split in assigned.values():
             continue
         spare = [g for g in free if assigned[g] == "train"]
-        if len(spare) < 2:
+        if not spare or list(assigned.values()).count("train") < 2:
             raise ValueError(
                 f"{len(set(groups))} groups are too few for a `{split}` split without the same "
                 f"person in two splits. Add people, set `{split}_fraction: 0`, or `split_by: time` "
@@ -83,7 +83,8 @@ def fixed_splits(pairs: Sequence[tuple[str, str | None]]) -> dict[str, str]:
         if fixed.setdefault(group, split) != split:
             raise ValueError(
                 f"The group {group!r} is in the splits {fixed[group]!r} and {split!r}: "
-                "held-out results would be those of people seen in training. Put all its videos into one split."
+                "held-out results would be those of people seen in training. Put all its videos "
+                "into one split."
             )
     mixed = sorted({g for g, s in pairs if s is None} & set(fixed))
     if mixed:

@@ -56,7 +56,7 @@ class CenterFace:
         nms_threshold: float = 0.3,
         max_side: int | None = 640,
         min_side: int | None = 320,
-        model: str | Path | None = None,
+        model: str | None = None,
     ) -> None:
         if not 0.0 < threshold <= 1.0:
             raise ValueError(f"Expected `threshold` in (0, 1], got {threshold}.")

@@ -30,7 +30,7 @@ def resolve_weights(source: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"No generator weights at {source!s}: give the path of a checkpoint file or one of the "
-            f"names {', '.join(known)}. `weights: null` starts from random weights."
+            f"names {', '.join(known)}. `weights: random` starts from random weights."
         )
     return path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +19,18 @@ class StyleGANUnetAdapter(GeneratorAdapter):
         net: a preset name (``fdf128``, ``fdf256``, ``fdh_cse``, ``fdh_nocse``, ``small128``,
             ``small64``, ``tiny32``) or a built network.
         weights: where its weights come from: the name of published weights, a checkpoint file of
-            DeepPrivacy2 or of this package, or a safetensors file; None starts from random weights.
+            DeepPrivacy2 or of this package, or a safetensors file; ``random`` or None starts from
+            random weights.
 
     Raises:
         ValueError: unknown preset, or weights whose keys do not fit (they are listed).
         FileNotFoundError: no such file and no such name.
     """
 
-    def __init__(self, net: StyleGANUnet | str = "fdf128", weights: str | Path | None = None) -> None:
+    def __init__(self, net: StyleGANUnet | str = "fdf128", weights: str | None = None) -> None:
         super().__init__()
         self.net = StyleGANUnet.from_preset(net) if isinstance(net, str) else net
-        if weights is not None:
+        if weights is not None and weights != "random":  # a nested `null` on the command line cannot be parsed
             load_weights(self.net, weights)
         self.image_size = self.net.imsize
         self.z_dim = self.net.z_channels

@@ -342,10 +342,10 @@ class VideoFineTuner(LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         for name, metric in self._stage_metrics(stage):
-            # Synced by torchmetrics, so that ranks may differ in their number of batches.
+            # compute() is over all ranks already, weighted by clips; `sync_dist` averages equal values.
             value = metric.compute()
             if torch.isfinite(value):
-                self.log(f"{stage}/{name}", value, prog_bar=stage == "val")
+                self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
             with torch.inference_mode(False):  # else a later fit could not update what this creates
                 metric.reset()
 

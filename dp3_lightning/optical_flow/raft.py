@@ -36,7 +36,7 @@ class RAFTFlow(FlowEstimator):
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | None = None,
         size: Literal["small", "large"] = "small",
         pretrained: bool = True,
     ) -> None:

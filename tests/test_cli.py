@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from dp3_lightning import cli
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+ABLATIONS = sorted((ROOT / "configs/ablations").glob("*.yaml"))
+
+
+def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", *arguments, "--print_config"])
+    assert stop.value.code in (0, None), capsys.readouterr().err
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_configuration_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed_config(capsys, "--config", str(path))
+    assert config["model"]["class_path"] == "dp3_lightning.modules.VideoFineTuner"
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_every_ablation_adds_its_term(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ROOT / "configs/baseline.yaml"
+    plain = printed_config(capsys, "--config", str(base))["trainer"]["callbacks"]
+    more = printed_config(capsys, "--config", str(base), "--config", str(path))["trainer"]["callbacks"]
+    assert len(more) == len(plain) + 1
+    assert more[-1]["class_path"].endswith(f"{yaml.safe_load(path.read_text())['trainer']['callbacks+'][0]['class_path']}")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_key_of_the_serious_configurations_is_explained(path: Path) -> None:
+    if path.stem == "quickstart":
+        return
+    section = ("trainer:", "model:", "data:", "init_args:", "- class_path:", "class_path:", "generator:", "discriminator:")
+    for line in path.read_text().splitlines():
+        text = line.strip()
+        if text and not text.startswith("#") and "#" not in text:
+            assert text.startswith(section), f"no comment: {text!r}"
+
+
+def test_serious_configurations_differ_in_the_losses_only() -> None:
+    full, base = (
+        yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text()) for name in ("finetune", "baseline")
+    )
+    assert full["model"] == base["model"]
+    assert full["data"] == base["data"]
+    assert len(full["trainer"]["callbacks"]) > len(base["trainer"]["callbacks"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--config", "configs/quickstart.yaml", "--model.generatr_lr", "3"], "generatr_lr"),
+        (["fit", "--config", "no_such.yaml"], "no_such.yaml"),
+        (["fit", "--config", "configs/quickstart.yaml", "--model.generator.net", "fdf129"], "Did you mean 'fdf128'"),
+        (
+            ["fit", "--config", "configs/quickstart.yaml", "--data.source", "no_such_folder"],
+            "no_such_folder.*carphone",
+        ),
+        (["fit", "--config", "configs/quickstart.yaml", "--data.source", "tests/data"], "No video in the folder"),
+        (["fit", "--config", "configs/quickstart.yaml", "--model.trainable", "hair"], "hair.*|unknown"),
+        (
+            ["fit", "--config", "configs/finetune.yaml", "--model.generator.weights", "no_such.ckpt"],
+            r"No generator weights at no_such.ckpt.*fdf128",
+        ),
+    ],
+)
+def test_user_errors_are_one_message(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import re
+
+    monkeypatch.delenv("DP3_TRACEBACK", raising=False)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*arguments, "--trainer.default_root_dir", str(tmp_path)])
+    text = str(stop.value.code) + capsys.readouterr().err
+    assert stop.value.code not in (0, None)
+    assert re.search(message, text, flags=re.DOTALL), text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_asked_for_and_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    where = ["--trainer.default_root_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "gpu", *where])
+    assert "No supported gpu backend found" in str(stop.value.code)
+
+
+def test_output_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["fit", "--config", "configs/quickstart.yaml", "--trainer.default_root_dir", str(blocked / "runs")]
+        )
+    assert "Cannot write to the output folder" in str(stop.value.code)
+
+
+def test_init_copies_and_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["init", str(tmp_path / "mine")])
+    copied = sorted(p.relative_to(tmp_path / "mine") for p in (tmp_path / "mine").rglob("*.yaml"))
+    assert copied == sorted(p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml"))
+    edited = tmp_path / "mine/finetune.yaml"
+    edited.write_text("mine")
+    cli.main(["init", str(tmp_path / "mine")])
+    assert edited.read_text() == "mine"
+    assert "kept" in capsys.readouterr().out
+
+
+def test_lightning_run_is_ours_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(cli, "_run_trainer", lambda arguments: ran.append(arguments))
+    cli.lightning_main(["run", "fit", "--config", "x.yaml"])
+    assert ran == [["fit", "--config", "x.yaml"]]
+    other = SimpleNamespace(value="lightning_sdk.cli:main", load=lambda: lambda: ran.append("sdk") or 3)
+    ours = SimpleNamespace(value="dp3_lightning.cli:lightning_main")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [ours, other])
+    with pytest.raises(SystemExit) as stop:
+        cli.lightning_main(["job", "--help"])
+    assert stop.value.code == 3
+    assert ran[-1] == "sdk"
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [ours])
+    with pytest.raises(SystemExit) as stop:
+        cli.lightning_main(["job", "--help"])
+    assert stop.value.code == 2
+
+
+def test_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--version"])
+    cli.main([])
+    cli.main(["assets"])
+    printed = capsys.readouterr().out
+    assert "dp3_lightning 0" in printed
+    assert "lightning run fit" in printed
+    assert "carphone" in printed
+    with pytest.raises(SystemExit, match="unknown command 'fitt'"):
+        cli.main(["fitt"])
+
+
+def test_an_example_loss_of_another_project_works_from_yaml(tmp_path: Path) -> None:
+    """The literal command in a process of its own, with a callback that lives outside the package."""
+    from tests.modules.test_processes import config, metrics, start
+
+    callback = {"class_path": "examples.sharpness_loss.SharpnessLoss", "init_args": {"weight": 0.5}}
+    result = start(tmp_path, config(tmp_path, [callback], max_steps=2))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert float(metrics(tmp_path)[0]["train/generator/sharpness"]) > 0
+    lines = (ROOT / "examples/sharpness_loss.py").read_text().split("class SharpnessLoss")[1]
+    assert len([line for line in lines.splitlines() if line.strip()]) <= 12
+
+
+def test_doctor_says_who_owns_the_script() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "dp3_lightning", "doctor"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        cwd=ROOT,
+    )
+    assert "dp3_lightning" in result.stdout
+    assert ("ours" in result.stdout) == (result.returncode == 0), result.stdout

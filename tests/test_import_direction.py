@@ -1,0 +1,69 @@
+"""Each room imports only rooms below it; heavy or rare packages stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dp3_lightning"
+BOTTOM = {"structures", "regions", "randomness", "presets", "asset_table", "assets", "torchvision_compat"}
+ALLOWED = {
+    "structures": set(),
+    "regions": set(),
+    "randomness": set(),
+    "presets": set(),
+    "torchvision_compat": set(),
+    "asset_table": set(),
+    "assets": {"asset_table"},
+    "optical_flow": {"structures"},
+    "losses": {"structures", "regions", "optical_flow"},
+    "video": {"structures"},
+    "faces": {"structures", "assets"},
+    "generators": {"structures", "assets", "presets"},
+    "discriminators": {"generators", "presets", "structures"},  # they share layers
+    "data": BOTTOM | {"faces", "video", "optical_flow"},
+    "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
+    "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
+}
+TOP = {"cli", "training", "doctor", "__main__", "__init__"}  # may import everything
+NEVER_LIGHTNING = {"losses", "optical_flow", "generators", "discriminators", "video", "faces"} | BOTTOM
+LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "safetensors"}
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_import_downward(path: Path) -> None:
+    room = room_of(path)
+    if room in TOP:
+        return
+    assert room in ALLOWED, f"say in this test what {room} may import"
+    ours = {n.split(".")[1] for n in imports(path) if n.startswith("dp3_lightning.")}
+    assert ours - ALLOWED[room] - {room} == set()
+    if room in NEVER_LIGHTNING:
+        assert not {n for n in imports(path) if n.split(".")[0] in ("pytorch_lightning", "lightning")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rare_packages_are_imported_inside_functions(path: Path) -> None:
+    assert not {n.split(".")[0] for n in imports(path, top_level_only=True)} & LAZY_ONLY
