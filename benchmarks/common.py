@@ -1,4 +1,4 @@
-"""What the benchmarks share: fair timing, machine metadata, strict JSON, tables, peak memory."""
+"""What the benchmarks share: fair timing, machine metadata, strict JSON, tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def synchronize(device: str) -> None:
 
 
 def in_turns(
-    alternatives: Mapping[str, Callable[[int], object]], repeats: int, warmup: int = 1, device: str = "cpu"
+    alternatives: Mapping[str, Callable[[int], object]],
+    repeats: int,
+    warmup: int = 1,
+    device: str = "cpu",
 ) -> dict[str, list[float]]:
     """Time alternatives side by side, in alternating order, so that slow drift hits all alike.
 
@@ -59,7 +62,7 @@ def in_turns(
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Median and quartiles; take ratios per round first, so that their spread is the ratio's own."""
+    """Median and quartiles; of ratios taken per round, so that the spread is the ratio's own."""
     q1, median, q3 = np.percentile(np.asarray(values, dtype=np.float64), [25, 50, 75])
     return {"median": float(median), "q1": float(q1), "q3": float(q3), "n": len(values)}
 
@@ -112,32 +115,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return "" if value is None else str(value)
-
-
-class PeakMemory:
-    """How far memory rises above its level at :meth:`start`: tensors on CUDA, resident pages on CPU."""
-
-    def __init__(self, device: str) -> None:
-        self.cuda = device.startswith("cuda")
-        self._before = 0.0
-
-    def start(self) -> None:
-        """Forget earlier peaks."""
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated() / 2**20
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: peak := present
-            self._before = self._resident("VmRSS")
-
-    def peak(self) -> float:
-        """MiB above the level at the start."""
-        now = torch.cuda.max_memory_allocated() / 2**20 if self.cuda else self._resident("VmHWM")
-        return now - self._before
-
-    @staticmethod
-    def _resident(field: str) -> float:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(field):
-                return float(line.split()[1]) / 1024
-        raise OSError(f"No {field} in /proc/self/status: peak memory on CPU needs Linux.")

@@ -21,91 +21,37 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import cv2
-import numpy as np
 from torch.utils.data import DataLoader
 
-from benchmarks.common import RESULTS, Row, in_turns, markdown_table, metadata, summary, write_results
+from benchmarks.clips import Case, make_cases
+from benchmarks.common import (
+    RESULTS,
+    Row,
+    in_turns,
+    markdown_table,
+    metadata,
+    summary,
+    write_results,
+)
 from benchmarks.raw_decoding import RawDecoder
-from dp3_lightning.assets import asset_path
-from dp3_lightning.data import VideoClipDataModule, synthetic_clip
+from dp3_lightning.data import VideoClipDataModule
 from dp3_lightning.data.clip_index import ClipEntry
 from dp3_lightning.data.sampling import ClipSampler
-from dp3_lightning.faces.detector import CenterFace
-from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
-from dp3_lightning.video import VideoReader, write_video
+from dp3_lightning.video import VideoReader
 
 TARGET = 0.8
 BASELINE = "raw PyAV"
-FACE_SIDE, SCENE = 360, 48  # pixels; frames between two keyframes
-HD = (720, 1280)
 
 
-class ConstantDetector:
-    """Answers with one box for every frame.
-
-    Args:
-        box: ``(x0, y0, x1, y1)`` in pixels.
-    """
-
-    def __init__(self, box: tuple[float, float, float, float]) -> None:
-        self.box = box
-        self.name = f"constant-{box}"
-
-    def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
-        """Return the box as often as there are frames."""
-        return [[Detection(self.box, 0.9)] for _ in frames]
-
-
-def synthetic_frames(n_frames: int) -> Iterator[UInt8Array]:
-    """A small talking head over a panning texture, which changes every SCENE frames."""
-    corner = ((HD[0] - FACE_SIDE) // 2, (HD[1] - FACE_SIDE) // 2)
-    place = tuple(slice(c, c + FACE_SIDE) for c in corner)
-    for scene, first in enumerate(range(0, n_frames, SCENE)):
-        rng = np.random.default_rng(scene)
-        coarse = rng.integers(0, 256, (HD[0] // 8, HD[1] // 8, 3), dtype=np.uint8)
-        texture = coarse.repeat(8, axis=0).repeat(8, axis=1)
-        count = min(SCENE, n_frames - first)
-        faces = synthetic_clip(n_frames=count, size=(FACE_SIDE, FACE_SIDE), seed=scene).frames
-        for number, face in enumerate(faces):
-            frame = np.roll(texture, (number, 2 * number), axis=(0, 1))
-            frame[place] = face
-            yield frame
-
-
-@dataclass(frozen=True)
-class Case:
-    """One video with what is asked of it."""
-
-    name: str
-    path: Path
-    detector: FaceDetector
-    n_frames: int
-    cache: Path
-
-
-def make_cases(folder: Path, quick: bool) -> list[Case]:
-    """A real clip of 640x360 and a synthetic one of 1280x720."""
-    name, n_frames = ("smile", 48) if quick else ("actress", 4 * SCENE)
-    real = asset_path(name)
-    written = write_video(folder / "synthetic.mp4", synthetic_frames(n_frames), 25)
-    middle = np.array([HD[1] / 2, HD[0] / 2] * 2)
-    half = 0.3 * FACE_SIDE
-    box = middle + np.array([-half, -half, half, half])
-    constant = ConstantDetector((float(box[0]), float(box[1]), float(box[2]), float(box[3])))
-    return [
-        Case(f"{name}, 640x360", real, CenterFace(), n_frames, folder),
-        Case("synthetic, 1280x720", written, constant, n_frames, folder),
-    ]
-
-
-def data_module(case: Case, options: argparse.Namespace, flow: bool, workers: int) -> VideoClipDataModule:
+def data_module(
+    case: Case, options: argparse.Namespace, flow: bool, workers: int
+) -> VideoClipDataModule:
     with VideoReader(case.path) as reader:
         stride = max(options.clip_length, len(reader) * options.clip_length // case.n_frames)
     module = VideoClipDataModule(
@@ -131,7 +77,13 @@ def load(loader: DataLoader[Any], number: int) -> None:
         del batch
 
 
-def decode(decoder: RawDecoder, entries: list[ClipEntry], length: int, sampler: ClipSampler | None, number: int) -> None:
+def decode(
+    decoder: RawDecoder,
+    entries: list[ClipEntry],
+    length: int,
+    sampler: ClipSampler | None,
+    number: int,
+) -> None:
     chosen = list(range(len(entries)))
     if sampler is not None:
         set_round(sampler, number)
@@ -156,7 +108,9 @@ def measure(case: Case, options: argparse.Namespace, ordered: bool) -> list[Row]
         "raw PyAV, accurate colours": RawDecoder(case.path, accurate=True),
         "raw PyAV, FFmpeg's choice of threads": RawDecoder(case.path, threads=0),
     }
-    raw = {k: partial(decode, d, entries, options.clip_length, sampler) for k, d in decoders.items()}
+    raw = {
+        k: partial(decode, d, entries, options.clip_length, sampler) for k, d in decoders.items()
+    }
     seconds = in_turns({**raw, **ours}, options.repeats)
     for decoder in decoders.values():
         decoder.close()
@@ -208,7 +162,10 @@ def main() -> None:
         cases = make_cases(Path(folder), options.quick)
         rows = [r for c in cases for ordered in (False, True) for r in measure(c, options, ordered)]
     results = {"rows": rows, "targets": verdicts(rows)}
-    settings = {k: v for k, v in vars(options).items() if k != "output"} | {"warmup": 1, "decoder_threads": 1}
+    settings = {k: v for k, v in vars(options).items() if k != "output"} | {
+        "warmup": 1,
+        "decoder_threads": 1,
+    }
     content = {"metadata": description, "settings": settings, "results": results}
     print(markdown_table(rows), markdown_table(results["targets"]), sep="\n\n")
     write_results(options.output, cast(dict[str, Any], content))

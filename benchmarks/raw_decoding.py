@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import av
 from av.video.frame import VideoFrame
@@ -36,7 +37,9 @@ class RawDecoder:
         self._stream = self._container.streams.video[0]
         packets = [p for p in self._container.demux(self._stream) if p.pts is not None]
         self._pts = sorted(int(p.pts) for p in packets if p.pts is not None)
-        self.keys = sorted(self._pts.index(int(p.pts)) for p in packets if p.is_keyframe and p.pts is not None)
+        self.keys = sorted(
+            self._pts.index(int(p.pts)) for p in packets if p.is_keyframe and p.pts is not None
+        )
         self._container.close()
         self._container = av.open(str(path))
         self._stream = self._container.streams.video[0]
@@ -64,8 +67,7 @@ class RawDecoder:
     def _to_rgb(self, frame: VideoFrame) -> UInt8Array:
         if self._accurate:
             return picture_to_rgb(self._reformatter, frame, (frame.height, frame.width), 0)
-        picture: UInt8Array = frame.to_ndarray(format="rgb24")
-        return picture
+        return cast(UInt8Array, frame.to_ndarray(format="rgb24"))
 
     def close(self) -> None:
         """Close the file."""

@@ -28,55 +28,22 @@ from statistics import median
 from typing import Any
 
 import cv2
-import torch
-import yaml
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Trainer, seed_everything
 
 from benchmarks.common import RESULTS, Row, markdown_table, metadata, summary, write_results
-from benchmarks.turns import Alternative, Clock, Segments, Step
-from dp3_lightning import callbacks
-from dp3_lightning.callbacks.base import LossCallback
+from benchmarks.terms import BASE, FLOW, QUICK, all_alternatives
+from benchmarks.turns import Clock, Segments, Step
 from dp3_lightning.data import VideoClipDataModule
 from dp3_lightning.discriminators import DiscriminatorAdapter
 from dp3_lightning.generators import StyleGANUnetAdapter
 from dp3_lightning.modules import VideoFineTuner
 
 TARGET = 1.15
-BASE, FLOW, ALL = "adversarial step alone", "FlowConsistencyLoss, flow from workers", "quickstart.yaml's terms"
-QUICK = (BASE, FLOW, ALL)
-QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 
 
-def quickstart_terms() -> list[Callback]:
-    """The loss callbacks of quickstart.yaml with their arguments."""
-    terms: list[Callback] = []
-    for entry in yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))["trainer"]["callbacks"]:
-        kind = getattr(callbacks, entry["class_path"], None)
-        if isinstance(kind, type) and issubclass(kind, LossCallback):
-            terms.append(kind(**entry.get("init_args", {})))
-    return terms
-
-
-def all_alternatives() -> dict[str, Alternative]:
-    pixel = {
-        f"PixelLoss, {mode}": Alternative([callbacks.PixelLoss(mode=mode)])
-        for mode in ("ring", "ring+low", "full")
-    }  # type: ignore[arg-type]
-    return {
-        BASE: Alternative([]),
-        "the same, flow measured but not used": Alternative([], flow=True),
-        "TotalVariationLoss": Alternative([callbacks.TotalVariationLoss()]),
-        "TemporalVariationLoss, flow from workers": Alternative([callbacks.TemporalVariationLoss()], flow=True),
-        **pixel,
-        FLOW: Alternative([callbacks.FlowConsistencyLoss()], flow=True),
-        "FlowConsistencyLoss, flow measured in the step": Alternative([callbacks.FlowConsistencyLoss()]),
-        "LatentDiversityLoss": Alternative([callbacks.LatentDiversityLoss()]),
-        "PerceptualLoss, mobilenet_v2": Alternative([callbacks.PerceptualLoss(net="mobilenet_v2")]),
-        ALL: Alternative(quickstart_terms(), flow=True),
-    }
-
-
-def data_module(options: argparse.Namespace, size: tuple[int, int], flow: bool) -> VideoClipDataModule:
+def data_module(
+    options: argparse.Namespace, size: tuple[int, int], flow: bool
+) -> VideoClipDataModule:
     module = VideoClipDataModule(
         options.source, clip_length=options.clip_length, image_size=size,
         batch_size=options.batch_size, num_workers=options.workers, flow=flow,
@@ -108,7 +75,7 @@ def train(options: argparse.Namespace, memory: bool) -> list[Step]:
         callbacks=[clock], logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(tuner, segments)
+    trainer.fit(tuner, segments)  # Lightning takes any iterable of batches
     return clock.steps
 
 
@@ -141,7 +108,8 @@ def summarize(steps: list[Step], peaks: dict[str, float], warmup: int) -> list[R
     typical = {
         name: {t: median([s.seconds for s in plain if (s.name, s.turn) == (name, t)])
                for t in sorted({s.turn for s in plain})}
-        for name in dict.fromkeys(s.name for s in plain)
+        for name in all_alternatives()
+        if any(s.name == name for s in plain)
     }  # fmt: skip
     rows: list[Row] = []
     for name, per_turn in typical.items():
@@ -166,9 +134,13 @@ def _row(name: str, steps: list[Step], ratios: list[float], peak: float | None) 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run: three alternatives, one round")
+    parser.add_argument(
+        "--quick", action="store_true", help="smoke run: three alternatives, one round"
+    )
     parser.add_argument("--output", type=Path, default=None, help="JSON file to write")
-    parser.add_argument("--preset", default="small64", help="of generator and discriminator")
+    parser.add_argument(
+        "--preset", default=None, help="of both networks; default small64, quick tiny32"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", default="32-true", help="as in Trainer")
     parser.add_argument("--source", default="carphone")
@@ -176,11 +148,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=None, help="rounds; default 10, quick 1")
-    parser.add_argument("--warmup", type=int, default=3, help="first steps of a segment, not counted")
-    parser.add_argument("--steps", type=int, default=6, help="steps of a segment that count")
+    parser.add_argument(
+        "--warmup", type=int, default=3, help="first steps of a segment, not counted"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=None, help="steps that count; default 6, quick 3"
+    )
     parser.add_argument("--memory-pass", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.repeats = options.repeats or (1 if options.quick else 10)
+    options.steps = options.steps or (3 if options.quick else 6)
+    options.preset = options.preset or ("tiny32" if options.quick else "small64")
     name = f"training_cost-{options.preset}--{options.device.split(':')[0]}.json"
     options.output = options.output or RESULTS / name
     return options
@@ -202,9 +180,10 @@ def main() -> None:
     settings: dict[str, Any] = {k: v for k, v in vars(options).items() if k not in left_out}
     results = {"rows": rows, "targets": [verdict]}
     print(markdown_table(rows), markdown_table([verdict]), sep="\n\n")
-    write_results(options.output, {"metadata": description, "settings": settings, "results": results})
+    write_results(
+        options.output, {"metadata": description, "settings": settings, "results": results}
+    )
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("highest")
     main()

@@ -1,4 +1,4 @@
-"""One Trainer whose loss terms and loader change every few batches, with a clock at every batch end.
+"""One Trainer whose loss terms and loader change every few batches, with a clock on every batch.
 
 All alternatives train the same two networks in one process. Those that are not on turn cost
 nothing: their workers stand still once they have filled their queue.
@@ -15,7 +15,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from benchmarks.common import PeakMemory, synchronize
+from benchmarks.common import synchronize
+from benchmarks.memory import PeakMemory
 
 PREFETCHED = 2  # batches that one idle worker holds ready (DataLoader's default)
 
@@ -67,7 +68,11 @@ class Segments:
     """
 
     def __init__(
-        self, alternatives: Mapping[str, Alternative], loaders: Mapping[bool, DataLoader[Any]], turns: int, length: int
+        self,
+        alternatives: Mapping[str, Alternative],
+        loaders: Mapping[bool, DataLoader[Any]],
+        turns: int,
+        length: int,
     ) -> None:
         self.alternatives, self.loaders = alternatives, loaders
         self.turns, self.length = turns, length
@@ -82,12 +87,13 @@ class Segments:
     def __iter__(self) -> Iterator[Any]:
         """Yield batches; the attributes tell whose turn it is."""
         names = list(self.alternatives)
-        for self.turn in range(self.turns):
-            for self.name in names if self.turn % 2 == 0 else names[::-1]:
-                batches = self._batches[self.alternatives[self.name].flow]
+        for turn in range(self.turns):
+            for name in names if turn % 2 == 0 else names[::-1]:
+                batches = self._batches[self.alternatives[name].flow]
                 for _ in range(PREFETCHED):
                     next(batches)  # made during the turns of others, hence free: they do not count
-                for self.place in range(self.length):
+                for place in range(self.length):
+                    self.name, self.turn, self.place = name, turn, place
                     yield next(batches)
 
 

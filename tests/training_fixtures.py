@@ -31,7 +31,9 @@ def synthetic_sample(index: int, n_frames: int) -> dict[str, Any]:
     boxes = clip.boxes[:n_frames]
     sample: dict[str, Any] = {
         "clip": (frames - 127.5) / 127.5,
-        "keep_mask": torch.from_numpy(np.stack([hole_mask(b, (SIZE, SIZE)) for b in boxes]))[:, None],
+        "keep_mask": torch.from_numpy(np.stack([hole_mask(b, (SIZE, SIZE)) for b in boxes]))[
+            :, None
+        ],
         "box": torch.from_numpy(boxes.astype(np.float32)),
         "frame_index": torch.arange(n_frames),
         "sample_index": index,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_info
@@ -17,21 +16,15 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
-from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader, ShardSampler
+from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
 from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
+from dp3_lightning.data.workers import limit_worker_threads
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import UnreadableVideoError, VideoReader
-
-
-def limit_worker_threads(worker: int) -> None:
-    """Keep a loader worker to one thread; the workers are the parallelism."""
-    del worker
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 class VideoClipDataModule(LightningDataModule):
@@ -277,7 +270,7 @@ class VideoClipDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         clips, (world, rank) = self.clips[split], self._rank()
         # Every clip once: ranks may differ in length, and the metrics are weighted by clips.
-        shard = ShardSampler(clips, world, rank)
+        shard = EvaluationSampler(clips, world, rank)
         return DataLoader(
             dataset=clips, batch_size=self.batch_size, sampler=shard, **self._options()
         )

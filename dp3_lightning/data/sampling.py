@@ -65,29 +65,6 @@ class ClipSampler(DistributedSampler[Any]):
             yield sample, epoch
 
 
-class ShardSampler(DistributedSampler[Any]):
-    """Yield every sample once over all processes, in order: rank r takes every world-size-th.
-
-    It subclasses :class:`DistributedSampler` because Lightning shards any other sampler once more,
-    which would leave most clips out. Nothing is repeated, so ranks may differ by one sample.
-
-    Args:
-        dataset: sized data set.
-        num_replicas: number of processes.
-        rank: this process.
-    """
-
-    def __init__(self, dataset: Dataset[Any], num_replicas: int = 1, rank: int = 0) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.indices = range(rank, len(dataset), num_replicas)  # type: ignore[arg-type]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-
 class EvaluationSampler(DistributedSampler[Any]):
     """Yield every sample once, in order; rank r takes every world-size-th.
 

@@ -32,7 +32,14 @@ def starts(analysis: VideoAnalysis, length: int, stride: int, **options: float) 
 
 @pytest.mark.parametrize(
     ("length", "stride", "expected"),
-    [(4, 1, list(range(7))), (4, 4, [0, 4]), (3, 5, [0, 5]), (10, 1, [0]), (11, 1, []), (1, 9, [0, 9])],
+    [
+        (4, 1, list(range(7))),
+        (4, 4, [0, 4]),
+        (3, 5, [0, 5]),
+        (10, 1, [0]),
+        (11, 1, []),
+        (1, 9, [0, 9]),
+    ],
 )
 def test_length_and_stride(length: int, stride: int, expected: list[int]) -> None:
     assert starts(video([[face(10)]] * 10), length, stride) == expected
@@ -70,7 +77,12 @@ def test_span_bounds_the_frames() -> None:
 
 def test_each_face_of_a_frame_has_its_own_clips() -> None:
     entries = clips_of_video(video([[face(10), face(120)]] * 6), 0, range(6), 3, 3)
-    assert sorted((e.start, e.boxes[0, 0]) for e in entries) == [(0, 10), (0, 120), (3, 10), (3, 120)]
+    assert sorted((e.start, e.boxes[0, 0]) for e in entries) == [
+        (0, 10),
+        (0, 120),
+        (3, 10),
+        (3, 120),
+    ]
 
 
 def test_small_faces_are_left_out_by_their_shorter_side() -> None:

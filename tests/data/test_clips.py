@@ -213,9 +213,7 @@ def shaky(scene: Scene) -> list[ClipEntry]:
 
 def holes(scene: Scene, mode: Any, epoch: int = 0, seed: int = 0) -> FloatArray:
     entries = shaky(scene)
-    data = VideoClips(
-        [scene.reader], entries, 11, (64, 64), "fdf256", hole_jitter=mode, seed=seed
-    )
+    data = VideoClips([scene.reader], entries, 11, (64, 64), "fdf256", hole_jitter=mode, seed=seed)
     return data[0, epoch]["box"].double().numpy()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 
-from dp3_lightning.data.sampling import ClipSampler, ResumableDataLoader, ShardSampler
+from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 
 Key = tuple[int, int]
 
@@ -46,9 +46,13 @@ def take(source: ResumableDataLoader, count: int) -> list[list[Key]]:
     return taken
 
 
+def flat(batches: list[list[Key]]) -> list[Key]:
+    return list(itertools.chain(*batches))
+
+
 def test_every_epoch_has_every_sample_once_in_another_order() -> None:
     batches = take(loader(), 15)
-    epochs = [sum(batches[i : i + 5], []) for i in (0, 5, 10)]
+    epochs = [flat(batches[i : i + 5]) for i in (0, 5, 10)]
     for number, keys in enumerate(epochs):
         assert sorted(keys) == [(i, number) for i in range(10)]
     orders = [[sample for sample, _ in keys] for keys in epochs]
@@ -124,13 +128,13 @@ def test_batch_size_and_ranks_may_change_between_runs() -> None:
     alone = loader(16, batch=4)
     alone.load_state_dict(states[0])
     rest = take(alone, 3)
-    assert sorted(sum(taken[0] + taken[1] + rest, [])) == [(i, 0) for i in range(16)]
+    assert sorted(flat(taken[0] + taken[1] + rest)) == [(i, 0) for i in range(16)]
 
 
 def test_shards_cover_everything_once_and_repeat_nothing() -> None:
-    shards = [list(ShardSampler(Keys(11), 3, rank)) for rank in range(3)]
-    assert sorted(sum(shards, [])) == list(range(11))
+    shards = [list(EvaluationSampler(Keys(11), 3, rank)) for rank in range(3)]
+    assert sorted(itertools.chain(*shards)) == list(range(11))
     assert shards[1] == [1, 4, 7, 10]
-    sampler = ShardSampler(Keys(11), 3, 2)
+    sampler = EvaluationSampler(Keys(11), 3, 2)
     assert len(sampler) == 3
     assert isinstance(sampler, DistributedSampler)  # or Lightning would shard once more

@@ -54,7 +54,8 @@ def test_folder_below_a_hidden_folder_is_searched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["readme.txt", "deep/photo.png"]])
 def test_folder_without_video(tmp_path: Path, names: list[str]) -> None:
     touch(tmp_path, *names)
-    with pytest.raises(ValueError, match=r"No video in the folder .*\.mp4.*check `source`") as error:
+    message = r"No video in the folder .*\.mp4.*check `source`"
+    with pytest.raises(ValueError, match=message) as error:
         find_videos(tmp_path)
     assert str(tmp_path) in str(error.value)
 
