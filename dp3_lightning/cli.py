@@ -95,7 +95,7 @@ def _report_errors(command: Callable[[], None]) -> None:
         command()
     except Exception as error:
         # Imported late: importing Lightning takes seconds, and `dp3 --help` must not.
-        from pytorch_lightning.utilities.exceptions import MisconfigurationException
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         expected = (*_USER_ERRORS, MisconfigurationException)
         if not isinstance(error, expected) or os.environ.get("DP3_TRACEBACK"):

@@ -16,7 +16,7 @@ REPAIR = "pip install --force-reinstall --no-deps dp3-lightning"
 
 
 def lightning_script_owner() -> str:
-    """Return who owns the ``lightning`` script of this environment: a module name, or ``nobody``."""
+    """Return the module that owns this environment's ``lightning`` script, or ``nobody``."""
     script = Path(sys.executable).parent / "lightning"
     if not script.exists():
         found = shutil.which("lightning")
@@ -55,7 +55,10 @@ def _check_lightning() -> tuple[bool, str]:
         return True, f"pytorch-lightning {importlib.metadata.version('pytorch-lightning')}"
     bad = version in ("2.6.2", "2.6.3")
     note = " (a withdrawn malicious upload: uninstall it now)" if bad else ""
-    return not bad, f"the package `lightning` {version} is installed too{note}; we use pytorch-lightning"
+    return (
+        not bad,
+        f"the package `lightning` {version} is installed too{note}; we use pytorch-lightning",
+    )
 
 
 def _check_opencv() -> tuple[bool, str]:

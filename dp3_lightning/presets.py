@@ -1,4 +1,4 @@
-"""Named configurations of generators and discriminators: DeepPrivacy2's published ones and small ones."""
+"""Named configurations of generators and discriminators: DeepPrivacy2's and small ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ GENERATOR_PRESETS: dict[str, dict[str, Any]] = {
     # Ours, for trials on a CPU; same architecture, fewer channels.
     "small128": {**_FACE, "imsize": (128, 128), "cnum": 16, "max_cnum_mul": 8, "w_dim": 256},
     "small64": {**_FACE, "imsize": (64, 64), "cnum": 16, "max_cnum_mul": 8, "w_dim": 256},
-    "tiny32": {**_FACE, "imsize": (32, 32), "cnum": 4, "max_cnum_mul": 2, "z_channels": 16, "w_dim": 16},
+    "tiny32": {
+        **_FACE,
+        "imsize": (32, 32),
+        "cnum": 4,
+        "max_cnum_mul": 2,
+        "z_channels": 16,
+        "w_dim": 16,
+    },
 }
 
 _D: dict[str, Any] = {"cnum": 80, "max_cnum_mul": 8, "min_fmap_resolution": 4, "conv_clamp": 256}

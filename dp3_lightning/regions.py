@@ -42,7 +42,7 @@ def hole_side(keep_mask: Tensor) -> Tensor:
 
 
 def _erode(keep_mask: Tensor, width: Tensor) -> Tensor:
-    """Remove a band of ``width`` pixels (one value per mask) from the hole; no band at the frame's edge.
+    """Remove a band of ``width`` pixels (one value per mask) from the hole, except at the frame.
 
     One pass per pixel of the widest band: each pass takes one pixel off the masks that need it.
     """
@@ -55,7 +55,7 @@ def _erode(keep_mask: Tensor, width: Tensor) -> Tensor:
 
 
 def inner_ring(keep_mask: Tensor, fraction: float = INNER_RING_FRACTION) -> Tensor:
-    """Return the band inside the hole's border, ``fraction`` of the hole's side wide (at least 1 px)."""
+    """Return the band inside the hole's border, ``fraction`` of its side wide, at least 1 px."""
     return hole(keep_mask) - interior(keep_mask, fraction)
 
 

@@ -13,21 +13,21 @@ Conventions used everywhere in this package:
 
 Keys of the batch that :class:`dp3_lightning.data.VideoClipDataModule` yields:
 
-============================  ==================  =====================================================
+============================  ==================  ==============================================
 key                           shape               meaning
-============================  ==================  =====================================================
+============================  ==================  ==============================================
 ``clip``                      (B, T, 3, H, W)     real frames in [-1, 1]
 ``keep_mask``                 (B, T, 1, H, W)     1 keep, 0 generate
 ``box``                       (B, T, 4)           hole, xyxy in pixels of the crop
 ``frame_index``               (B, T)              index of each frame in its video
-``sample_index``              (B,)                index of the clip in its data set: keys all randomness
+``sample_index``              (B,)                index of the clip: keys all randomness
 ``source``                    list of B strings   video file name
 ``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
-``flow_to_previous``          (B, T-1, 2, H, W)   displacement from frame t to t-1, on the grid of frame t
-``flow_from_previous``        (B, T-1, 2, H, W)   displacement from t-1 to t, on the grid of frame t-1
-``flow_to_first``             (B, T-1, 2, H, W)   displacement from frame t to frame 0, on the grid of t
-``flow_from_first``           (B, T-1, 2, H, W)   displacement from frame 0 to t, on the grid of frame 0
-============================  ==================  =====================================================
+``flow_to_previous``          (B, T-1, 2, H, W)   displacement from t to t-1, on the grid of t
+``flow_from_previous``        (B, T-1, 2, H, W)   displacement from t-1 to t, on the grid of t-1
+``flow_to_first``             (B, T-1, 2, H, W)   displacement from t to 0, on the grid of t
+``flow_from_first``           (B, T-1, 2, H, W)   displacement from 0 to t, on the grid of 0
+============================  ==================  ==============================================
 
 Entry ``i`` of the last five belongs to frame ``t = i + 1``. The flow keys exist only when flow was
 asked for; they are measured on the real frames after crop and flip, in pixels of the crop.
@@ -79,7 +79,7 @@ class Detection:
     """One face found in one frame.
 
     Attributes:
-        box: ``(x0, y0, x1, y1)`` in pixels of the frame, float, x1/y1 exclusive; may leave the frame.
+        box: ``(x0, y0, x1, y1)`` in pixels of the frame, float, x1/y1 exclusive; may leave it.
         score: confidence in [0, 1].
         landmarks: five ``(x, y)`` points in pixels (left eye, right eye, nose, left and right mouth
             corner as seen in the picture), or None when the detector gives none.

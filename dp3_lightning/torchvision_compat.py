@@ -6,8 +6,9 @@ torchvision::nms does not exist``. torchmetrics, lpips and pytorch_lightning imp
 soon as it is installed and die with it. Declaring the two operators that torchvision registers fake
 kernels for is enough to get past that; ``nms`` also gets a plain Python kernel.
 
-Where torchvision loads, or is absent, this file changes nothing. It must run before the first import
-of torchvision, torchmetrics, lpips or pytorch_lightning, hence first in ``dp3_lightning/__init__.py``.
+Where torchvision loads, or is absent, this file changes nothing. It must run before the first
+import of torchvision, torchmetrics, lpips or pytorch_lightning, hence first in
+``dp3_lightning/__init__.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,12 +73,11 @@ def install() -> bool:
             pass
         else:
             return False
-    definitions = torch.library.Library("torchvision", "DEF")
+    library_of: Any = torch.library.Library  # its methods carry no types
+    definitions = library_of("torchvision", "DEF")
     definitions.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    definitions.define(
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    )
-    kernels = torch.library.Library("torchvision", "IMPL", "CPU")
+    definitions.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    kernels = library_of("torchvision", "IMPL", "CPU")
     kernels.impl("nms", _nms)
     _LIBRARIES.extend([definitions, kernels])
     return True

@@ -22,5 +22,7 @@ class SharpnessLoss(LossCallback):
         gradient = (step.fake[..., 1:] - step.fake[..., :-1]).abs()
         hole = (1 - step.keep_mask[..., 1:]).expand_as(gradient)
         inside = (gradient * hole).flatten(1).sum(1) / hole.flatten(1).sum(1).clamp_min(1)
-        outside = (gradient * (1 - hole)).flatten(1).sum(1) / (1 - hole).flatten(1).sum(1).clamp_min(1)
+        outside = (gradient * (1 - hole)).flatten(1).sum(1) / (1 - hole).flatten(1).sum(
+            1
+        ).clamp_min(1)
         return (inside - outside).abs().mean()

@@ -35,16 +35,29 @@ def test_every_configuration_parses(path: Path, capsys: pytest.CaptureFixture[st
 def test_every_ablation_adds_its_term(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ROOT / "configs/baseline.yaml"
     plain = printed_config(capsys, "--config", str(base))["trainer"]["callbacks"]
-    more = printed_config(capsys, "--config", str(base), "--config", str(path))["trainer"]["callbacks"]
+    more = printed_config(capsys, "--config", str(base), "--config", str(path))["trainer"][
+        "callbacks"
+    ]
     assert len(more) == len(plain) + 1
-    assert more[-1]["class_path"].endswith(f"{yaml.safe_load(path.read_text())['trainer']['callbacks+'][0]['class_path']}")
+    assert more[-1]["class_path"].endswith(
+        f"{yaml.safe_load(path.read_text())['trainer']['callbacks+'][0]['class_path']}"
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_key_of_the_serious_configurations_is_explained(path: Path) -> None:
     if path.stem == "quickstart":
         return
-    section = ("trainer:", "model:", "data:", "init_args:", "- class_path:", "class_path:", "generator:", "discriminator:")
+    section = (
+        "trainer:",
+        "model:",
+        "data:",
+        "init_args:",
+        "- class_path:",
+        "class_path:",
+        "generator:",
+        "discriminator:",
+    )
     for line in path.read_text().splitlines():
         text = line.strip()
         if text and not text.startswith("#") and "#" not in text:
@@ -53,7 +66,8 @@ def test_every_key_of_the_serious_configurations_is_explained(path: Path) -> Non
 
 def test_serious_configurations_differ_in_the_losses_only() -> None:
     full, base = (
-        yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text()) for name in ("finetune", "baseline")
+        yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
+        for name in ("finetune", "baseline")
     )
     assert full["model"] == base["model"]
     assert full["data"] == base["data"]
@@ -65,15 +79,30 @@ def test_serious_configurations_differ_in_the_losses_only() -> None:
     [
         (["fit", "--config", "configs/quickstart.yaml", "--model.generatr_lr", "3"], "generatr_lr"),
         (["fit", "--config", "no_such.yaml"], "no_such.yaml"),
-        (["fit", "--config", "configs/quickstart.yaml", "--model.generator.net", "fdf129"], "Did you mean 'fdf128'"),
+        (
+            ["fit", "--config", "configs/quickstart.yaml", "--model.generator.net", "fdf129"],
+            "Did you mean 'fdf128'",
+        ),
         (
             ["fit", "--config", "configs/quickstart.yaml", "--data.source", "no_such_folder"],
             "no_such_folder.*carphone",
         ),
-        (["fit", "--config", "configs/quickstart.yaml", "--data.source", "tests/data"], "No video in the folder"),
-        (["fit", "--config", "configs/quickstart.yaml", "--model.trainable", "hair"], "hair.*|unknown"),
         (
-            ["fit", "--config", "configs/finetune.yaml", "--model.generator.weights", "no_such.ckpt"],
+            ["fit", "--config", "configs/quickstart.yaml", "--data.source", "tests/data"],
+            "No video in the folder",
+        ),
+        (
+            ["fit", "--config", "configs/quickstart.yaml", "--model.trainable", "hair"],
+            "hair.*|unknown",
+        ),
+        (
+            [
+                "fit",
+                "--config",
+                "configs/finetune.yaml",
+                "--model.generator.weights",
+                "no_such.ckpt",
+            ],
             r"No generator weights at no_such.ckpt.*fdf128",
         ),
     ],
@@ -101,17 +130,27 @@ def test_cuda_asked_for_and_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(ROOT)
     where = ["--trainer.default_root_dir", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
-        cli.main(["fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "gpu", *where])
+        cli.main(
+            ["fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "gpu", *where]
+        )
     assert "No supported gpu backend found" in str(stop.value.code)
 
 
-def test_output_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as stop:
         cli.main(
-            ["fit", "--config", "configs/quickstart.yaml", "--trainer.default_root_dir", str(blocked / "runs")]
+            [
+                "fit",
+                "--config",
+                "configs/quickstart.yaml",
+                "--trainer.default_root_dir",
+                str(blocked / "runs"),
+            ]
         )
     assert "Cannot write to the output folder" in str(stop.value.code)
 
@@ -119,7 +158,9 @@ def test_output_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytes
 def test_init_copies_and_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["init", str(tmp_path / "mine")])
     copied = sorted(p.relative_to(tmp_path / "mine") for p in (tmp_path / "mine").rglob("*.yaml"))
-    assert copied == sorted(p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml"))
+    assert copied == sorted(
+        p.relative_to(ROOT / "configs") for p in (ROOT / "configs").rglob("*.yaml")
+    )
     edited = tmp_path / "mine/finetune.yaml"
     edited.write_text("mine")
     cli.main(["init", str(tmp_path / "mine")])
@@ -132,7 +173,9 @@ def test_lightning_run_is_ours_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "_run_trainer", lambda arguments: ran.append(arguments))
     cli.lightning_main(["run", "fit", "--config", "x.yaml"])
     assert ran == [["fit", "--config", "x.yaml"]]
-    other = SimpleNamespace(value="lightning_sdk.cli:main", load=lambda: lambda: ran.append("sdk") or 3)
+    other = SimpleNamespace(
+        value="lightning_sdk.cli:main", load=lambda: lambda: ran.append("sdk") or 3
+    )
     ours = SimpleNamespace(value="dp3_lightning.cli:lightning_main")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [ours, other])
     with pytest.raises(SystemExit) as stop:
@@ -158,7 +201,7 @@ def test_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_example_loss_of_another_project_works_from_yaml(tmp_path: Path) -> None:
-    """The literal command in a process of its own, with a callback that lives outside the package."""
+    """The literal command in its own process, with a callback from outside the package."""
     from tests.modules.test_processes import config, metrics, start
 
     callback = {"class_path": "examples.sharpness_loss.SharpnessLoss", "init_args": {"weight": 0.5}}

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dp3_lightning"
-BOTTOM = {"structures", "regions", "randomness", "presets", "asset_table", "assets", "torchvision_compat"}
+BOTTOM = {
+    "structures",
+    "regions",
+    "randomness",
+    "presets",
+    "asset_table",
+    "assets",
+    "torchvision_compat",
+}
 ALLOWED = {
     "structures": set(),
     "regions": set(),
@@ -28,7 +36,14 @@ ALLOWED = {
     "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
 }
 TOP = {"cli", "training", "doctor", "__main__", "__init__"}  # may import everything
-NEVER_LIGHTNING = {"losses", "optical_flow", "generators", "discriminators", "video", "faces"} | BOTTOM
+NEVER_LIGHTNING = {
+    "losses",
+    "optical_flow",
+    "generators",
+    "discriminators",
+    "video",
+    "faces",
+} | BOTTOM
 LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "safetensors"}
 
 
@@ -61,7 +76,9 @@ def test_rooms_import_downward(path: Path) -> None:
     ours = {n.split(".")[1] for n in imports(path) if n.startswith("dp3_lightning.")}
     assert ours - ALLOWED[room] - {room} == set()
     if room in NEVER_LIGHTNING:
-        assert not {n for n in imports(path) if n.split(".")[0] in ("pytorch_lightning", "lightning")}
+        assert not {
+            n for n in imports(path) if n.split(".")[0] in ("pytorch_lightning", "lightning")
+        }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -1,8 +1,8 @@
 """How a callback adds a term to the generator's loss.
 
 Lightning's ``on_before_backward`` is an observer: it runs after loss scaling and ignores what it
-returns, and in a GAN it cannot tell the generator's loss from the discriminator's. So the module asks
-instead, with one line inside its ``training_step``::
+returns, and in a GAN it cannot tell the generator's loss from the discriminator's. So the module
+asks instead, with one line inside its ``training_step``::
 
     terms = {"adversarial": g_loss, **collect_losses(self, step)}
     self.manual_backward(sum(terms.values()))
@@ -135,7 +135,9 @@ def collect_losses(module: LightningModule, step: GeneratorStep) -> dict[str, Te
             raw = callback.compute_loss(step)
         if not isinstance(raw, Tensor) or raw.numel() != 1:
             shape = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
-            raise ValueError(f"Expected a scalar tensor from the loss {callback.name!r}, got {shape}.")
+            raise ValueError(
+                f"Expected a scalar tensor from the loss {callback.name!r}, got {shape}."
+            )
         raw = raw.reshape(())
         module.log(
             f"train/generator/{callback.name}",
@@ -160,7 +162,7 @@ def check_finite(module: LightningModule, terms: Mapping[str, Tensor], network: 
         FloatingPointError: names the terms. Checkpoints written before stay as they are.
     """
     bad = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
-    bad = module.trainer.strategy.reduce(bad, reduce_op="sum")  # type: ignore[assignment]
+    bad = module.trainer.strategy.reduce(bad, reduce_op="sum")
     if bool(bad.any()):
         names = [name for name, flag in zip(terms, bad.tolist(), strict=True) if flag]
         values = {name: float(terms[name].detach()) for name in names}

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from dp3_lightning.checks import check_at_least
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video import write_video
 
@@ -38,7 +39,8 @@ class ClipPreview(Callback):
     """Write a PNG strip and an MP4 of the same held-out clips at every validation.
 
     Rows: condition (what the generator sees), generated at the first validation of this run,
-    generated now, and the real frames only when asked for. Files go to ``<default_root_dir>/previews``.
+    generated now, and the real frames only when asked for. Files go to
+    ``<default_root_dir>/previews``.
     During ``predict`` every clip is written as an MP4 to ``<default_root_dir>/predictions``.
 
     Args:
@@ -53,9 +55,7 @@ class ClipPreview(Callback):
         self, n_clips: int = 2, show_original: bool = False, scale: int = 1, frame_rate: int = 12
     ) -> None:
         super().__init__()
-        for name, value in {"n_clips": n_clips, "scale": scale, "frame_rate": frame_rate}.items():
-            if value < 1:
-                raise ValueError(f"Expected `{name}` >= 1, got {value}.")
+        check_at_least(1, n_clips=n_clips, scale=scale, frame_rate=frame_rate)
         self.n_clips, self.show_original = n_clips, show_original
         self.scale, self.frame_rate = scale, frame_rate
         self._before: tuple[int, UInt8Array] | None = None

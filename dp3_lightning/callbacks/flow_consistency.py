@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from dp3_lightning.callbacks.base import LossCallback
+from dp3_lightning.checks import check_at_least, check_choice
 from dp3_lightning.losses.flow_consistency import (
     FlowPenalty,
     chain_valid,
@@ -68,8 +71,8 @@ class FlowConsistencyLoss(LossCallback):
     """Generated pixels keep their colour along the motion of the real video.
 
     ``short_weight * L(t, t-1) + long_weight * L(t, 0)``: each L averages, per clip, a robust
-    difference between frame t and the warped earlier frame over hole pixels that are visible in both
-    real frames; frames across a cut do not count. The earlier frame receives no gradient. The
+    difference between frame t and the warped earlier frame over hole pixels that are visible in
+    both real frames; frames across a cut do not count. The earlier frame receives no gradient. The
     long-range part covers t >= 2 (t = 1 is the short-range pair).
 
     Args:
@@ -94,10 +97,8 @@ class FlowConsistencyLoss(LossCallback):
         estimator: FlowEstimator | None = None,
     ) -> None:
         super().__init__(weight, warmup_steps, name)
-        if short_weight < 0 or long_weight < 0:
-            raise ValueError(
-                f"Expected `short_weight` and `long_weight` >= 0, got {short_weight}, {long_weight}."
-            )
+        check_at_least(0, short_weight=short_weight, long_weight=long_weight)
+        check_choice(get_args(FlowPenalty), penalty=penalty)
         self.short_weight, self.long_weight = float(short_weight), float(long_weight)
         self.penalty: FlowPenalty = penalty
         self.flow = FlowSource(estimator)

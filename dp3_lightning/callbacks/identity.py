@@ -7,6 +7,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from dp3_lightning.callbacks.base import LossCallback
+from dp3_lightning.checks import check_between
 from dp3_lightning.losses.identity import identity_hinge
 from dp3_lightning.structures import GeneratorStep
 
@@ -35,8 +36,7 @@ class IdentityLoss(LossCallback):
         margin: float = 0.2,
     ) -> None:
         super().__init__(weight, warmup_steps, name)
-        if not -1 <= margin <= 1:
-            raise ValueError(f"Expected `margin` in [-1, 1], got {margin}.")
+        check_between(-1, 1, margin=margin)
         self.margin = float(margin)
         # In a tuple, so that nothing registers it as a part of the trained module.
         self._embedder = (embedder.eval().requires_grad_(False),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from dp3_lightning.callbacks.base import LossCallback
+from dp3_lightning.checks import check_above
 from dp3_lightning.losses.latent_diversity import latent_diversity
 from dp3_lightning.randomness import keyed_normal
 from dp3_lightning.structures import GeneratorStep
@@ -30,8 +31,7 @@ class LatentDiversityLoss(LossCallback):
         target: float = 0.1,
     ) -> None:
         super().__init__(weight, warmup_steps, name)
-        if target <= 0:
-            raise ValueError(f"Expected `target` > 0, got {target}.")
+        check_above(0, target=target)
         self.target = float(target)
 
     def compute_loss(self, step: GeneratorStep) -> Tensor:

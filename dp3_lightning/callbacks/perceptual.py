@@ -29,7 +29,7 @@ class PerceptualLoss(LossCallback):
         name: see :class:`LossCallback`.
         net: ``alex`` or ``vgg``: LPIPS, whose trunk must lie in the torch hub cache;
             ``mobilenet_v2``: distance of MobileNetV2 features (fetched as a pinned asset);
-            ``auto``: the first of alex, vgg, mobilenet_v2 that is at hand. Which one is used is printed.
+            ``auto``: the first of alex, vgg, mobilenet_v2 that is at hand, which is then printed.
         weights: file of the MobileNetV2 weights; default: the asset.
         mode: ``ring`` or ``full``, see :func:`dp3_lightning.losses.perceptual_loss`; ``full`` warns
             unless an :class:`IdentityLoss` is attached.
@@ -51,7 +51,7 @@ class PerceptualLoss(LossCallback):
     def _build(self) -> nn.Module:
         net = self.net
         if net == "auto":
-            at_hand = [n for n in ("alex", "vgg") if lpips_trunk(n).is_file()]  # type: ignore[arg-type]
+            at_hand = [n for n in ("alex", "vgg") if lpips_trunk(n).is_file()]
             net = at_hand[0] if at_hand else "mobilenet_v2"  # type: ignore[assignment]
         if net in ("alex", "vgg"):
             rank_zero_info(f"PerceptualLoss: LPIPS with the {net} trunk.")

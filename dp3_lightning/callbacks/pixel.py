@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import get_args
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from dp3_lightning.callbacks.base import LossCallback
 from dp3_lightning.callbacks.identity import IdentityLoss
+from dp3_lightning.checks import check_choice
 from dp3_lightning.losses.pixel import PixelMode, PixelPenalty, pixel_loss
 from dp3_lightning.structures import GeneratorStep
 
@@ -48,10 +50,8 @@ class PixelLoss(LossCallback):
         low_weight: float = 1.0,
     ) -> None:
         super().__init__(weight, warmup_steps, name)
-        if loss not in ("mse", "mae"):
-            raise ValueError(f"Expected `loss` to be 'mse' or 'mae', got {loss!r}.")
-        if mode not in ("ring+low", "ring", "full"):
-            raise ValueError(f"Expected `mode` to be 'ring+low', 'ring' or 'full', got {mode!r}.")
+        check_choice(get_args(PixelPenalty), loss=loss)
+        check_choice(get_args(PixelMode), mode=mode)
         self.loss: PixelPenalty = loss
         self.mode: PixelMode = mode
         self.low_weight = float(low_weight)

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from dp3_lightning.assets import asset_path
+from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
@@ -83,28 +84,24 @@ class VideoClipDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        at_least_one = {"clip_length": clip_length, "stride": stride, "batch_size": batch_size}
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise ValueError(f"Expected `{name}` >= 1, got {value}.")
-        choices = {
-            "split_by": (split_by, ("group", "time")),
-            "hole_jitter": (hole_jitter, get_args(HoleJitter)),
-            "crop_rule": (crop_rule, get_args(ExpansionRule)),
-        }
-        for name, (choice, allowed) in choices.items():
-            if choice not in allowed:
-                raise ValueError(f"Expected `{name}` to be one of {allowed}, got {choice!r}.")
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        check_at_least(1, clip_length=clip_length, stride=stride, batch_size=batch_size)
+        check_at_least(0, num_workers=num_workers, window_jitter=window_jitter)
+        check_choice(("group", "time"), split_by=split_by)
+        check_choice(get_args(HoleJitter), hole_jitter=hole_jitter)
+        check_choice(get_args(ExpansionRule), crop_rule=crop_rule)
+        check_between(0, 1, flip=flip, val_fraction=val_fraction, test_fraction=test_fraction)
+        if val_fraction + test_fraction >= 1:
             raise ValueError(
-                "Expected `val_fraction` and `test_fraction` >= 0 with a sum below 1, got "
-                f"{val_fraction} and {test_fraction}."
+                "Expected `val_fraction` and `test_fraction` with a sum below 1, got "
+                f"{val_fraction} and {test_fraction}: nothing is left to train on."
             )
-        if not 0 <= flip <= 1:
-            raise ValueError(f"Expected `flip` to be a probability, got {flip}.")
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"Expected `image_size` >= 1 pixel per side, got {image_size}.")
+        if max_eval_clips is not None:
+            check_at_least(1, max_eval_clips=max_eval_clips)
         self.source = source
         self.clip_length, self.stride = clip_length, stride
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size = (int(size[0]), int(size[1]))
         self.batch_size, self.num_workers = batch_size, num_workers
         self.crop_rule: ExpansionRule = crop_rule

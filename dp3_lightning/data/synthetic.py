@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dp3_lightning.checks import check_at_least
 from dp3_lightning.data.synthetic_layers import (
     FaceLook,
     Mask,
@@ -141,11 +142,8 @@ def _check(
     seed: int,
     noise: float,
 ) -> None:
-    for name, value in dict(identity=identity, seed=seed, motion=motion, noise=noise).items():
-        if value < 0:
-            raise ValueError(f"Expected `{name}` >= 0, got {value}.")
-    if n_frames < 1:
-        raise ValueError(f"Expected `n_frames` >= 1, got {n_frames}.")
+    check_at_least(0, identity=identity, seed=seed, motion=motion, noise=noise)
+    check_at_least(1, n_frames=n_frames)
     if min(size) < MIN_SIDE:
         raise ValueError(f"Expected `size` (height, width) >= {MIN_SIDE} px per side, got {size}.")
     if any(not 1 <= cut < n_frames for cut in cuts):

@@ -1,4 +1,4 @@
-"""DeepPrivacy2's discriminator, native: a StyleGAN2 residual critic that sees image, condition and mask.
+"""DeepPrivacy2's discriminator, native: StyleGAN2's residual critic on image, condition and mask.
 
 Clean-room implementation in pure PyTorch with DeepPrivacy2's argument and state-dict names.
 """
@@ -25,8 +25,8 @@ from dp3_lightning.presets import DISCRIMINATOR_PRESETS, preset
 def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
     """Append one channel that tells how much the samples of a group differ.
 
-    Sample ``n`` of ``N`` belongs to group ``n mod ceil(N / group_size)``. When ``group_size`` divides
-    ``N`` this is DeepPrivacy2's grouping; otherwise the groups differ in size by one, where
+    Sample ``n`` of ``N`` belongs to group ``n mod ceil(N / group_size)``. When ``group_size``
+    divides ``N`` this is DeepPrivacy2's grouping; otherwise the groups differ in size by one, where
     DeepPrivacy2 fails.
 
     Args:
@@ -152,7 +152,7 @@ class StyleGAN2Discriminator(nn.Module):
         condition: Tensor,
         mask: Tensor,
         embedding: Tensor | None = None,
-        E_mask: Tensor | None = None,  # noqa: N803 - upstream's batch key
+        E_mask: Tensor | None = None,  # noqa: N803 - upstream's name
         **_: Any,
     ) -> dict[str, Tensor]:
         """Score images.
@@ -179,5 +179,3 @@ class StyleGAN2Discriminator(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return {"score": self.output_layer(x)}
-
-

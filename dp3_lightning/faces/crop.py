@@ -48,7 +48,7 @@ def _fit(start: int, length: int, limit: int) -> int:
 
 
 def _squared(box: Sequence[int], height: int, width: int) -> tuple[int, int, int, int]:
-    """Grow the shorter side to the longer; at most to the frame, then the longer shrinks instead."""
+    """Grow the shorter side to the longer; where the frame ends, shrink the longer instead."""
     start = [int(box[0]), int(box[1])]
     side = [int(box[2] - box[0]), int(box[3] - box[1])]
     limit = (width, height)
@@ -159,7 +159,9 @@ def box_in_crop(box: Sequence[float], window: Window, size: Sequence[int]) -> np
     DeepPrivacy2 scales both axes by ``height / window width``.
     """
     scale = size[0] / (window[2] - window[0])
-    return (np.asarray(box, dtype=np.float64) - np.array([window[0], window[1]] * 2)) * scale
+    corner = np.array([window[0], window[1]] * 2)
+    shifted: np.ndarray = (np.asarray(box, dtype=np.float64) - corner) * scale
+    return shifted
 
 
 def hole_mask(box: Sequence[float], size: Sequence[int]) -> np.ndarray:

@@ -25,7 +25,7 @@ def check_clip_inputs(clip: Tensor, keep_mask: Tensor, clip_name: str = "conditi
 
 
 def composite(real: Tensor, keep_mask: Tensor, raw: Tensor) -> Tensor:
-    """Return ``keep_mask * real + (1 - keep_mask) * raw`` in at least float32, with plain gradient."""
+    """Return ``keep_mask * real + (1 - keep_mask) * raw``, at least float32, plain gradient."""
     raw = raw if raw.dtype == torch.float64 else raw.float()
     return keep_mask * real + (1 - keep_mask) * raw
 
@@ -79,7 +79,7 @@ class GeneratorAdapter(nn.Module, ABC):
             None if style is None else style.repeat_interleave(n_frames, dim=0),
             folded,
         )
-        return raw.unflatten(0, (n_clips, n_frames))
+        return raw.view(n_clips, n_frames, *raw.shape[1:])
 
     def style(
         self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
@@ -90,9 +90,13 @@ class GeneratorAdapter(nn.Module, ABC):
 
     @abstractmethod
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
-        """Draw single frames: ``(N, 3, H, W)``, ``(N, 1, H, W)``, ``(N, w_dim)`` to ``(N, 3, H, W)``."""
+        """Draw frames: ``(N, 3, H, W)``, ``(N, 1, H, W)``, ``(N, w_dim)`` to ``(N, 3, H, W)``."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by part, for freezing; the parts are disjoint and complete."""
@@ -100,7 +104,7 @@ class GeneratorAdapter(nn.Module, ABC):
 
     @torch.no_grad()
     def latent_sum(self, z: Tensor) -> Tensor | None:
-        """Return the sum over the batch of the styles of ``z`` ``(B, z_dim)``, or None without styles."""
+        """Return the sum of the styles of ``z`` ``(B, z_dim)``, or None without styles."""
         del z
         return None
 

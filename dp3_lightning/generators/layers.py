@@ -26,7 +26,7 @@ _GAINS: dict[str, float] = {"linear": 1.0, "lrelu": 2**0.5, "relu": 2**0.5, "swi
 def activate(
     x: Tensor, bias: Tensor | None, activation: Activation, gain: float, clamp: float | None
 ) -> Tensor:
-    """Add a bias per channel (dim 1), apply the non-linearity, scale by ``gain``, clamp, in that order.
+    """Add a bias per channel (dim 1), apply the non-linearity, scale by ``gain``, clamp.
 
     Args:
         x: ``(N, C, ...)``.
@@ -55,24 +55,26 @@ def resample_filter() -> Tensor:
     return kernel / kernel.sum()
 
 
-def _depthwise(x: Tensor, kernel: Tensor, **options: int) -> Tensor:
+def _depthwise(x: Tensor, kernel: Tensor, padding: int, stride: int = 1) -> Tensor:
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, groups=channels, **options)
+    return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
 
 
-def _depthwise_transposed(x: Tensor, kernel: Tensor, **options: int) -> Tensor:
+def _depthwise_upsample(x: Tensor, kernel: Tensor) -> Tensor:
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv_transpose2d(x, weight, groups=channels, **options)
+    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
 
 
-def resampled_conv2d(x: Tensor, weight: Tensor, kernel: Tensor | None, up: int, down: int) -> Tensor:
-    """Convolve and change the resolution by a factor of two, with the low-pass filter in the right place.
+def resampled_conv2d(
+    x: Tensor, weight: Tensor, kernel: Tensor | None, up: int, down: int
+) -> Tensor:
+    """Convolve and change the resolution by two, with the low-pass filter in the right place.
 
     Args:
         x: ``(N, C_in, H, W)``; H and W must be even when ``down`` is 2.
-        weight: ``(C_out, C_in, k, k)`` with k 1 or 3, already scaled; used as correlation, never flipped.
+        weight: ``(C_out, C_in, k, k)`` with k 1 or 3, already scaled; not flipped (correlation).
         kernel: the ``(4, 4)`` low-pass filter; needed when ``up`` or ``down`` is 2.
         up: 1 or 2.
         down: 1 or 2.
@@ -88,7 +90,7 @@ def resampled_conv2d(x: Tensor, weight: Tensor, kernel: Tensor | None, up: int, 
             return F.conv2d(_depthwise(x, kernel, stride=2, padding=1), weight)
         return F.conv2d(_depthwise(x, kernel, padding=2), weight, stride=2)
     if size == 1:  # factor up^2 keeps the mean: zero insertion spreads each sample over four
-        return _depthwise_transposed(F.conv2d(x, weight), kernel * 4, stride=2, padding=1)
+        return _depthwise_upsample(F.conv2d(x, weight), kernel * 4)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return _depthwise(x, kernel * 4, padding=1)
 
@@ -196,7 +198,9 @@ class EqualizedConv2d(nn.Module):
             gamma, beta = self.modulation(w, s)
             x = torch.addcmul(beta.to(x.dtype), x, gamma.to(x.dtype))
         kernel = self.resample_filter if self.up != 1 or self.down != 1 else None
-        x = resampled_conv2d(x, (self.weight * self.weight_gain).to(x.dtype), kernel, self.up, self.down)
+        x = resampled_conv2d(
+            x, (self.weight * self.weight_gain).to(x.dtype), kernel, self.up, self.down
+        )
         if self.norm:
             x = F.instance_norm(x, eps=1e-5)
         return activate(x, self.bias, self.activation, self.gain, self.clamp)
@@ -212,7 +216,7 @@ class ResidualBlock(nn.Module):
         down: 1 or 2, applied by ``conv0`` and the skip.
         gain: gain of both branches, so that their sum keeps its variance.
         clamp: limit of the convolution branch.
-        linear_skip: False gives the skip a leaky ReLU, as the first published DeepPrivacy2 models have.
+        linear_skip: False gives the skip a leaky ReLU, as the first published models have.
         w_dim: width of the style, or None.
         norm: instance normalisation in both 3x3 convolutions.
     """
@@ -250,7 +254,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Tensor, w: Tensor | None = None, styles: Iterator[Tensor] | None = None
     ) -> Tensor:
-        """Map ``(N, in, H, W)`` to ``(N, out, H', W')``; ``styles`` yields one row per convolution."""
+        """Map ``(N, in, H, W)`` to ``(N, out, H', W')``; one row of ``styles`` a convolution."""
         shortcut = self.skip(x)
         x = self.conv0(x, w, None if styles is None else next(styles))
         x = self.conv1(x, w, None if styles is None else next(styles))
@@ -259,5 +263,7 @@ class ResidualBlock(nn.Module):
 
 
 def channels_at(resolution: int, largest: int, cnum: int, max_cnum_mul: int) -> int:
-    """Return the width of the level whose longer side is ``resolution`` in a network of ``largest`` pixels."""
-    return cnum * min(int(2 ** math.floor(math.log2(largest) - math.log2(resolution))), max_cnum_mul)
+    """Return the width of the level of ``resolution`` pixels in a network of ``largest``."""
+    return cnum * min(
+        int(2 ** math.floor(math.log2(largest) - math.log2(resolution))), max_cnum_mul
+    )

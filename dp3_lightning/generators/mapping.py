@@ -1,4 +1,4 @@
-"""The mapping network from latents ``z`` to styles ``w``, with its moving average and truncation."""
+"""The mapping network from latents ``z`` to styles ``w``, with moving average and truncation."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class MappingNetwork(nn.Module):
         """Pull styles towards the average person.
 
         Args:
-            truncation_value: 0 gives ``w_avg`` whatever ``z`` is, 1 the style of ``z``; clipped to [0, 1].
+            truncation_value: 0 gives ``w_avg`` whatever ``z`` is, 1 the style of ``z``; clipped to
+                [0, 1].
             condition: used for its batch size only, when neither ``z`` nor ``n`` is given.
             z: latents ``(N, z_dim)``; drawn from N(0, 1) when None.
             n: number of latents to draw.
@@ -94,7 +95,7 @@ class MappingNetwork(nn.Module):
 
         Args:
             truncation_value: as in :meth:`get_truncated`.
-            w_indices: index of the centre per sample; drawn from NumPy's global generator when None.
+            w_indices: index of the centre per sample; None draws from NumPy's global generator.
             z: latents ``(N, z_dim)``; drawn when None.
             n: number of latents to draw.
 
@@ -109,7 +110,7 @@ class MappingNetwork(nn.Module):
             )
         w = self._sample_w(z, n)
         if w_indices is None:
-            w_indices = np.random.randint(0, len(centers), size=(len(w),))  # noqa: NPY002 - as upstream
+            w_indices = np.random.randint(0, len(centers), size=(len(w),))
         indices = torch.as_tensor(w_indices, device=centers.device, dtype=torch.long)
         return self._truncate(centers[indices], w, truncation_value)
 

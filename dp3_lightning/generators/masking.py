@@ -36,5 +36,5 @@ def mask_output(condition: Tensor, mask: Tensor, raw: Tensor) -> Tensor:
         mask: ``(N, 1, H, W)``, 1 = keep, 0 = generate.
         raw: ``(N, C, H, W)``, what the network drew.
     """
-    result: Tensor = _MaskOutput.apply(condition, mask, raw)
+    result: Tensor = _MaskOutput.apply(condition, mask, raw)  # type: ignore[no-untyped-call]
     return result

@@ -30,7 +30,9 @@ class StyleGANUnetAdapter(GeneratorAdapter):
     def __init__(self, net: StyleGANUnet | str = "fdf128", weights: str | None = None) -> None:
         super().__init__()
         self.net = StyleGANUnet.from_preset(net) if isinstance(net, str) else net
-        if weights is not None and weights != "random":  # a nested `null` on the command line cannot be parsed
+        if (
+            weights is not None and weights != "random"
+        ):  # a nested `null` on the command line cannot be parsed
             load_weights(self.net, weights)
         self.image_size = self.net.imsize
         self.z_dim = self.net.z_channels
@@ -38,7 +40,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
     def style(
         self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
     ) -> Tensor | None:
-        """Map latents ``(B, z_dim)`` to styles; ``w`` wins; draws from N(0, 1) when both are None."""
+        """Map latents ``(B, z_dim)`` to styles; ``w`` wins; draws latents when both are None."""
         if w is not None:
             return w
         if z is None:
@@ -47,7 +49,11 @@ class StyleGANUnetAdapter(GeneratorAdapter):
         return mapped
 
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
         """Draw single frames, see :meth:`GeneratorAdapter.draw`."""
         known = {k: conditions[k] for k in ("embedding", "keypoints", "E_mask") if k in conditions}
@@ -55,7 +61,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
         return self.net.decode(x, features, w)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Split into ``mapping`` (z to w), ``encoder`` and ``decoder`` (with U-Net bridges and output)."""
+        """Split into ``mapping`` (z to w), ``encoder`` and ``decoder`` (bridges, output)."""
         groups: dict[str, list[nn.Parameter]] = {"mapping": [], "encoder": [], "decoder": []}
         for name, parameter in self.net.named_parameters():
             root = name.split(".")[0]
@@ -65,7 +71,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
 
     @torch.no_grad()
     def latent_sum(self, z: Tensor) -> Tensor | None:
-        """Return the sum over the batch of the styles of ``z`` ``(B, z_dim)``, shape ``(w_dim,)``."""
+        """Return the sum of the styles of ``z`` ``(B, z_dim)``, shape ``(w_dim,)``."""
         styles: Tensor = self.net.style_net(z)
         return styles.float().sum(dim=0) if styles.dtype != torch.float64 else styles.sum(dim=0)
 

@@ -33,7 +33,7 @@ class StyleGANUnet(nn.Module):
         conv_clamp: limit of the activations, for half precision; None for no limit.
         im_channels: colour channels.
         mask_output: paste the known pixels over the output.
-        scale_grad: kept for DeepPrivacy2's configurations; the gradient is rescaled either way, as there.
+        scale_grad: kept for DeepPrivacy2's configurations; the gradient is rescaled either way.
         input_cse: take a surface embedding (``embedding``, ``E_mask``) as further input.
         cse_nc: channels of that embedding.
         input_keypoints: take key points as further input; excludes ``input_cse``.
@@ -74,7 +74,11 @@ class StyleGANUnet(nn.Module):
         self.imsize = (int(imsize[0]), int(imsize[1]))
         self.z_channels, self.w_dim, self.im_channels = z_channels, w_dim, im_channels
         self.cnum, self.max_cnum_mul = cnum, max_cnum_mul
-        self.mask_output, self.input_cse, self.input_keypoints = mask_output, input_cse, input_keypoints
+        self.mask_output, self.input_cse, self.input_keypoints = (
+            mask_output,
+            input_cse,
+            input_keypoints,
+        )
         self.input_keypoint_indices = [int(i) for i in input_keypoint_indices]
         self.n_keypoints = n_keypoints
         longest = max(self.imsize)
@@ -132,7 +136,9 @@ class StyleGANUnet(nn.Module):
             c_in = self._channels(level if i == 0 else level + 1)
             if i > 0:
                 gain = (1 / 3) ** 0.5 if fix_errors else 0.5**0.5
-                block = EqualizedConv2d(c_in, c_in, kernel_size=1, gain=gain, clamp=clamp, norm=True)
+                block = EqualizedConv2d(
+                    c_in, c_in, kernel_size=1, gain=gain, clamp=clamp, norm=True
+                )
                 self.add_module(f"unet_block{i}", block)
             blocks.append(
                 ResidualBlock(
@@ -154,7 +160,7 @@ class StyleGANUnet(nn.Module):
         mask: Tensor,
         embedding: Tensor | None = None,
         keypoints: Tensor | None = None,
-        E_mask: Tensor | None = None,  # noqa: N803 - upstream's batch key
+        E_mask: Tensor | None = None,  # noqa: N803 - upstream's name
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the lowest feature map and the U-Net features, highest resolution first."""
         inputs = [condition, mask]
@@ -202,7 +208,7 @@ class StyleGANUnet(nn.Module):
         s: Iterable[Tensor] | None = None,
         keypoints: Tensor | None = None,
         unet_features: Sequence[Tensor] | None = None,
-        E_mask: Tensor | None = None,  # noqa: N803 - upstream's batch key
+        E_mask: Tensor | None = None,  # noqa: N803 - upstream's name
         **_: Any,
     ) -> dict[str, Tensor]:
         """Anonymize one image per sample.
@@ -210,13 +216,13 @@ class StyleGANUnet(nn.Module):
         Args:
             condition: ``(B, 3, H, W)`` in [-1, 1], 0 inside the hole.
             mask: ``(B, 1, H, W)``, 1 = keep, 0 = generate.
-            z: latents ``(B, z_channels)``; drawn from N(0, 1) when neither ``z`` nor ``w`` is given.
+            z: latents ``(B, z_channels)``; drawn from N(0, 1) without ``z`` and ``w``.
             embedding: ``(B, cse_nc, H, W)``, models with ``input_cse`` only.
             w: styles ``(B, w_dim)``; win over ``z``.
             update_emas: update ``style_net.w_avg``.
             x: encoder output, with ``unet_features``: skips the encoder (eval mode only).
             s: rows of (gamma, beta), two per decoder block in order; replace ``w``.
-            keypoints: ``(B, K, 3)`` x, y in [0, 1] and visibility, models with ``input_keypoints`` only.
+            keypoints: ``(B, K, 3)`` x, y in [0, 1] and visibility, for ``input_keypoints``.
             unet_features: see ``x``.
             E_mask: ``(B, 1, H, W)``, models with ``input_cse`` only.
             _: further batch keys are ignored, so that ``G(**batch)`` works as in DeepPrivacy2.
@@ -269,4 +275,4 @@ def keypoint_maps(keypoints: Tensor, size: Sequence[int]) -> Tensor:
     visible = (keypoints[..., 2].round() != 0).float()
     maps = torch.zeros(*keypoints.shape[:2], height * width, device=keypoints.device)
     maps.scatter_(2, (y * width + x).unsqueeze(-1), visible.unsqueeze(-1))
-    return maps.unflatten(2, (height, width))
+    return maps.view(*keypoints.shape[:2], height, width)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dp3_lightning.checks import check_above, check_at_least, check_between
 from dp3_lightning.generators.base import GeneratorAdapter
 
 
@@ -37,12 +38,15 @@ class BlurGenerator(_TraditionalGenerator):
 
     def __init__(self, image_size: tuple[int, int] = (128, 128), sigma: float = 7.0) -> None:
         super().__init__(image_size)
-        if sigma <= 0:
-            raise ValueError(f"Expected `sigma` > 0 pixels, got {sigma}.")
+        check_above(0, sigma=sigma)
         self.sigma = float(sigma)
 
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
         """Blur; ``(N, 3, H, W)``."""
         kernel = 2 * round(3 * self.sigma) + 1
@@ -65,12 +69,15 @@ class PixelateGenerator(_TraditionalGenerator):
 
     def __init__(self, image_size: tuple[int, int] = (128, 128), blocks: int = 8) -> None:
         super().__init__(image_size)
-        if blocks < 1:
-            raise ValueError(f"Expected `blocks` >= 1, got {blocks}.")
+        check_at_least(1, blocks=blocks)
         self.blocks = int(blocks)
 
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
         """Average over blocks; ``(N, 3, H, W)``."""
         small = F.adaptive_avg_pool2d(_clip_of(conditions, "PixelateGenerator"), self.blocks)
@@ -87,12 +94,15 @@ class SolidGenerator(_TraditionalGenerator):
 
     def __init__(self, image_size: tuple[int, int] = (128, 128), value: float = -1.0) -> None:
         super().__init__(image_size)
-        if not -1.0 <= value <= 1.0:
-            raise ValueError(f"Expected `value` in [-1, 1], got {value}.")
+        check_between(-1, 1, value=value)
         self.value = float(value)
 
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
         """Fill; ``(N, 3, H, W)``."""
         return torch.full_like(condition, self.value)

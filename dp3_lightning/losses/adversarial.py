@@ -44,8 +44,8 @@ def r1_gradient_penalty(
         scale_by_hole: with ``keep_mask``, also multiply by ``C * H * W / hole pixels``.
 
     Returns:
-        ``(...)``, one penalty per image, summed over C, H, W; differentiable. DeepPrivacy2 weighs it
-        ``lambda * interval / 2`` on every ``interval``-th (16th) step.
+        ``(...)``, one penalty per image, summed over C, H, W; differentiable. DeepPrivacy2 weighs
+        it ``lambda * interval / 2`` on every ``interval``-th (16th) step.
     """
     (gradient,) = torch.autograd.grad(real_scores.sum(), images, create_graph=True)
     if keep_mask is None:

@@ -45,7 +45,7 @@ def pair_visibility(
     visible = visibility_mask(
         flow_to.flatten(0, 1), flow_from.flatten(0, 1), motion_boundary=motion_boundary
     )
-    visible = visible.unflatten(0, flow_to.shape[:2]).to(flow_to.dtype)
+    visible = visible.view(*flow_to.shape[:2], *visible.shape[1:]).to(flow_to.dtype)
     return visible * pair_valid[..., None, None, None].to(flow_to.dtype)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 def identity_hinge(fake_embedding: Tensor, real_embedding: Tensor, margin: float = 0.2) -> Tensor:
     """Return ``relu(cos(fake, real) - margin)`` averaged over the pairs that could be embedded.
 
-    A hinge, because pushing beyond "another person" makes the output linkable again (an anti-identity).
+    A hinge, because pushing beyond "another person" makes the output linkable again.
 
     Args:
         fake_embedding: ``(N, D)`` of generated faces, with gradient.

@@ -13,7 +13,12 @@ from dp3_lightning.regions import masked_mean
 
 
 def latent_diversity(
-    first: Tensor, second: Tensor, z_first: Tensor, z_second: Tensor, keep_mask: Tensor, target: float
+    first: Tensor,
+    second: Tensor,
+    z_first: Tensor,
+    z_second: Tensor,
+    keep_mask: Tensor,
+    target: float,
 ) -> Tensor:
     """Return ``relu(target - d(G(z1), G(z2)) / d(z1, z2))``, mean absolute distances in the hole.
 

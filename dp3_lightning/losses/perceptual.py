@@ -54,7 +54,7 @@ class MobileNetV2Distance(nn.Module):
     """Distance of unit-normalised MobileNetV2 features; the substitute where LPIPS has no trunk.
 
     Squared difference of channel-normalised features, averaged over positions, averaged over five
-    stages. It has no learnt weights on top, so report it as "MobileNetV2 feature distance", not as LPIPS.
+    stages. It has no learnt weights on top: report it as "MobileNetV2 feature distance", not LPIPS.
 
     Args:
         weights: torchvision's ``mobilenet_v2`` state dict file.

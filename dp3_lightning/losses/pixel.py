@@ -1,9 +1,9 @@
-"""Pixel-wise loss between generated and real frames, restricted so that it does not pull towards identity."""
+"""Pixel-wise loss of generated against real frames, restricted so that identity does not return."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import kornia
 import torch
@@ -18,21 +18,21 @@ LOW_PASS_FRACTION = 1 / 8
 
 
 def low_pass(difference: Tensor, keep_mask: Tensor, fraction: float = LOW_PASS_FRACTION) -> Tensor:
-    """Blur ``(B, T, C, H, W)`` by a Gaussian with a standard deviation of ``fraction`` of the hole's side.
+    """Blur ``(B, T, C, H, W)`` by a Gaussian whose sigma is ``fraction`` of the hole's side.
 
     The deviation is that of the largest hole of the clip, so that it does not change within a clip.
     """
-    n_clips, n_frames = difference.shape[:2]
+    n_frames = difference.shape[1]
     sides = hole_side(keep_mask).flatten(1).amax(dim=1)
     sigma = (sides * fraction).clamp_min(0.5)
-    # Wide enough for a hole of the whole frame: a kernel cut to this batch's largest hole would make
-    # a clip's loss depend on its neighbours, and so on the number of processes.
+    # Wide enough for a hole of the whole frame: a kernel cut to this batch's largest hole would
+    # make a clip's loss depend on its neighbours, and so on the number of processes.
     radius = math.ceil(3 * fraction * max(difference.shape[-2:]))
     per_frame = sigma.repeat_interleave(n_frames).unsqueeze(1).expand(-1, 2)
-    blurred: Tensor = kornia.filters.gaussian_blur2d(
+    blurred = kornia.filters.gaussian_blur2d(
         difference.flatten(0, 1), 2 * radius + 1, per_frame, border_type="constant"
     )
-    return blurred.unflatten(0, (n_clips, n_frames))
+    return cast(Tensor, blurred.view_as(difference))
 
 
 def _penalty(difference: Tensor, loss: PixelPenalty) -> Tensor:
@@ -75,6 +75,6 @@ def pixel_loss(
 
 
 def ring_error(fake: Tensor, real: Tensor, keep_mask: Tensor) -> Tensor:
-    """Return the mean absolute error over the inner ring per clip, ``(B,)``, in [0, 2]; a metric."""
+    """Return the mean absolute error over the inner ring, ``(B,)`` in [0, 2]; a metric."""
     with torch.no_grad():
         return masked_mean((fake - real).abs(), inner_ring(keep_mask))

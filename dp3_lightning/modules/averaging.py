@@ -1,4 +1,4 @@
-"""The averaged generator: DeepPrivacy2's exponential moving average with an image-counted half-life."""
+"""The averaged generator: DeepPrivacy2's moving average with a half-life counted in images."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def update_average(average: nn.Module, current: nn.Module, decay: float) -> None
     """
     for old, new in zip(average.parameters(), current.parameters(), strict=True):
         old.lerp_(new.to(old.dtype), 1 - decay)
-    for old, new in zip(average.buffers(), current.buffers(), strict=True):
-        old.copy_(new)
+    for copied, source in zip(average.buffers(), current.buffers(), strict=True):
+        copied.copy_(source)

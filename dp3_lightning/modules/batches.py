@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -43,5 +44,5 @@ def split_batch(batch: Batch, n_parts: int) -> list[tuple[Batch, float]]:
     bounds = [round(i * n_clips / n_parts) for i in range(n_parts + 1)]
     return [
         ({key: value[low:high] for key, value in batch.items()}, (high - low) / n_clips)
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+        for low, high in pairwise(bounds)
     ]

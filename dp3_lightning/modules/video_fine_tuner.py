@@ -1,22 +1,19 @@
-"""Fine-tune a DeepPrivacy2 generator on video clips: its own adversarial game plus additive terms."""
+"""Fine-tune a DeepPrivacy2 generator on clips: its own adversarial game plus additive terms."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, cast, get_args
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
 
 from dp3_lightning.callbacks import check_finite, collect_losses
+from dp3_lightning.checks import check_above, check_at_least, check_choice
 from dp3_lightning.discriminators import DiscriminatorAdapter
 from dp3_lightning.generators import GeneratorAdapter, composite, mask_output
 from dp3_lightning.generators.base import check_clip_inputs
@@ -26,33 +23,37 @@ from dp3_lightning.losses.adversarial import (
     generator_adversarial_loss,
     r1_gradient_penalty,
 )
-from dp3_lightning.losses.flow_consistency import warping_error
-from dp3_lightning.losses.pixel import ring_error
 from dp3_lightning.modules.averaging import averaging_decay, update_average
 from dp3_lightning.modules.batches import Batch, frame_conditions, sample_keys, split_batch
+from dp3_lightning.modules.clip_metrics import ClipMetrics
+from dp3_lightning.modules.optimization import (
+    LearningRateSchedule,
+    check_strategy,
+    lazy_adam,
+    lr_factor,
+)
 from dp3_lightning.randomness import keyed_normal
 from dp3_lightning.structures import GeneratorStep
-
-LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
 
 class VideoFineTuner(LightningModule):
     """Train generator and discriminator on clips, as DeepPrivacy2 trains on images.
 
     Per batch: one discriminator update, one generator update, one update of ``generator_ema``.
-    Additive terms come from attached :class:`dp3_lightning.callbacks.LossCallback`\\ s.
-    ``trainer.max_steps``, ``global_step`` and the schedule count generator updates. ``generator_ema``
-    is what validation, preview, predict and export use.
+    Every attached :class:`dp3_lightning.callbacks.LossCallback` adds a term. ``trainer.max_steps``,
+    ``global_step`` and the schedule count generator updates. ``generator_ema`` is what validation,
+    preview, predict and export use.
 
     Args:
         generator: adapter of the generator to fine-tune.
         discriminator: adapter of the discriminator.
         generator_lr: Adam's learning rate; DeepPrivacy2 trains from scratch with 0.002.
-        discriminator_lr: None for the generator's; both are then corrected for lazy R1 as in StyleGAN2.
+        discriminator_lr: None for the generator's. It is then corrected for lazy R1, as in
+            StyleGAN2.
         betas: Adam's betas before that correction.
         adversarial_weight: factor on the adversarial term.
-        adversarial_warmup_steps: generator updates over which that factor grows from 0: gives a fresh
-            discriminator time to learn before it drives a pretrained generator.
+        adversarial_warmup_steps: generator updates over which that factor grows from 0: gives a
+            fresh discriminator time to learn before it drives a pretrained generator.
         r1_weight: lambda of R1 (DeepPrivacy2: 0.1 for FDF128, 1 for FDF256).
         r1_interval: discriminator updates from one R1 penalty to the next.
         r1_mask_out: count R1 gradients inside the hole only.
@@ -63,7 +64,8 @@ class VideoFineTuner(LightningModule):
         accumulate: number of parts a batch is split into, to save memory; the update is the same
             but for the minibatch statistic.
         gradient_clip_norm: largest gradient norm per network (after unscaling), or None.
-        lr_schedule: ``constant`` (DeepPrivacy2), ``linear`` or ``cosine`` decay to 0 at ``max_steps``.
+        lr_schedule: ``constant`` (DeepPrivacy2), or ``linear`` or ``cosine`` decay to 0 at
+            ``max_steps``.
         lr_warmup_steps: generator updates over which the learning rates grow linearly from 0.
         seed: of latents and other counter-based draws.
 
@@ -95,24 +97,28 @@ class VideoFineTuner(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"r1_interval": r1_interval, "accumulate": accumulate}.items():
-            if value < 1:
-                raise ValueError(f"Expected `{name}` >= 1, got {value}.")
-        if generator_lr <= 0:
-            raise ValueError(f"Expected `generator_lr` > 0, got {generator_lr}.")
+        check_at_least(1, r1_interval=r1_interval, accumulate=accumulate)
+        check_above(0, generator_lr=generator_lr)
+        if discriminator_lr is not None:
+            check_above(0, discriminator_lr=discriminator_lr)
+        if gradient_clip_norm is not None:
+            check_above(0, gradient_clip_norm=gradient_clip_norm)
+        check_at_least(
+            0,
+            adversarial_weight=adversarial_weight,
+            adversarial_warmup_steps=adversarial_warmup_steps,
+            r1_weight=r1_weight,
+            epsilon_weight=epsilon_weight,
+            lr_warmup_steps=lr_warmup_steps,
+        )
+        check_choice(get_args(LearningRateSchedule), lr_schedule=lr_schedule)
         self.save_hyperparameters(ignore=["generator", "discriminator"])
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
         self._freeze(trainable)
         self.generator_ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self.metrics = torch.nn.ModuleDict(
-            {
-                f"{stage}_{name}": MeanMetric(nan_strategy="error")
-                for stage in ("val", "test")
-                for name in ("ring_error", "warping_error", "warping_error_excess")
-            }
-        )
+        self.metrics = torch.nn.ModuleDict({"val": ClipMetrics(), "test": ClipMetrics()})
 
     # ------------------------------------------------------------------ set-up
 
@@ -130,49 +136,23 @@ class VideoFineTuner(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse strategies under which the alternating updates would fail or diverge silently."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy):
-            if not strategy._ddp_kwargs.get("find_unused_parameters", False):
-                raise MisconfigurationException(
-                    "Plain `strategy: ddp` fails here: each backward pass of the two networks leaves "
-                    "the other's parameters unused. Set `trainer.strategy: "
-                    "ddp_find_unused_parameters_true`."
-                )
-        elif not isinstance(strategy, SingleDeviceStrategy):
-            raise MisconfigurationException(
-                f"VideoFineTuner runs on one device or with `ddp_find_unused_parameters_true`, got "
-                f"{type(strategy).__name__}: its two optimizers are not sharded."
-            )
+        del stage
+        check_strategy(self.trainer.strategy)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """Two Adams; the discriminator's is corrected for the lazy penalty (Karras et al. 2020)."""
+        """Two Adams, the discriminator's corrected for the lazy penalty, and their schedules."""
         hp = self.hparams
-        ratio = hp["r1_interval"] / (hp["r1_interval"] + 1)
         d_lr = hp["generator_lr"] if hp["discriminator_lr"] is None else hp["discriminator_lr"]
-        beta1, beta2 = hp["betas"]
         trained = [p for p in self.generator.parameters() if p.requires_grad]
-        g_opt = Adam(trained, lr=hp["generator_lr"], betas=(beta1, beta2))
-        d_opt = Adam(
-            self.discriminator.parameters(), lr=d_lr * ratio, betas=(beta1**ratio, beta2**ratio)
+        g_opt = Adam(trained, lr=hp["generator_lr"], betas=hp["betas"])
+        d_opt = lazy_adam(
+            list(self.discriminator.parameters()), d_lr, hp["betas"], hp["r1_interval"]
         )
-        schedules = [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
-        return [g_opt, d_opt], schedules
+        return [g_opt, d_opt], [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
 
     def _lr_factor(self, update: int) -> float:
-        warmup = self.hparams["lr_warmup_steps"]
-        factor = min(1.0, (update + 1) / warmup) if warmup else 1.0
-        schedule = self.hparams["lr_schedule"]
-        if schedule == "constant":
-            return factor
-        total = self.trainer.max_steps
-        if total <= 0:
-            raise MisconfigurationException(
-                f"`lr_schedule: {schedule}` decays to 0 at `trainer.max_steps`; set it (got {total})."
-            )
-        progress = min(1.0, update / total)
-        if schedule == "linear":
-            return factor * (1 - progress)
-        return factor * 0.5 * (1 + float(torch.cos(torch.tensor(progress * torch.pi))))
+        hp = self.hparams
+        return lr_factor(update, self.trainer.max_steps, hp["lr_schedule"], hp["lr_warmup_steps"])
 
     # ------------------------------------------------------------------ training
 
@@ -196,20 +176,22 @@ class VideoFineTuner(LightningModule):
         parts = split_batch(batch, self.hparams["accumulate"])
         n_images = batch["clip"].shape[:2].numel() * self.trainer.world_size
         decay = averaging_decay(n_images, int(self.images_seen))
-        g_opt, d_opt = self.optimizers()  # type: ignore[misc]
+        g_opt, d_opt = cast(list[LightningOptimizer], self.optimizers())
         self._update_discriminator(parts, d_opt)
         self._update_generator(parts, g_opt)
         self.images_seen += n_images
         update_average(self.generator_ema, self.generator, decay)
-        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
-            schedule.step()  # type: ignore[call-arg]
+        for schedule in cast(list[LambdaLR], self.lr_schedulers()):
+            schedule.step()
 
     def _latents(self, batch: Batch, purpose: str, step: int) -> Tensor:
         key = (self.hparams["seed"], purpose, step)
         z = keyed_normal(sample_keys(batch, self.global_rank), self.generator.z_dim, *key)
         return z.to(batch["clip"])
 
-    def _update_discriminator(self, parts: list[tuple[Batch, float]], d_opt: Any) -> None:
+    def _update_discriminator(
+        self, parts: list[tuple[Batch, float]], d_opt: LightningOptimizer
+    ) -> None:
         step = self.trainer.global_step
         lazy = step % self.hparams["r1_interval"] == 0
         self.toggle_optimizer(d_opt)
@@ -238,16 +220,22 @@ class VideoFineTuner(LightningModule):
             fake = composite(clip, keep_mask, raw)
         fake_scores = self.discriminator(fake, condition, keep_mask, extra)
         # The penalty's gradient is too small for half precision.
-        with torch.autocast(clip.device.type, enabled=torch.is_autocast_enabled(clip.device.type) and not lazy):
+        with torch.autocast(
+            clip.device.type, enabled=torch.is_autocast_enabled(clip.device.type) and not lazy
+        ):
             real = clip.detach().requires_grad_(lazy)
             real_scores = self.discriminator(real, condition, keep_mask, extra)
             terms = {
-                "adversarial": discriminator_adversarial_loss(real_scores, fake_scores.to(real_scores)),
+                "adversarial": discriminator_adversarial_loss(
+                    real_scores, fake_scores.to(real_scores)
+                ),
                 "epsilon": hp["epsilon_weight"] * epsilon_penalty(real_scores),
             }
             if lazy:
                 mask = keep_mask if hp["r1_mask_out"] else None
-                penalty = r1_gradient_penalty(real_scores, real, mask, hp["r1_mask_out_scale"]).mean()
+                penalty = r1_gradient_penalty(
+                    real_scores, real, mask, hp["r1_mask_out_scale"]
+                ).mean()
                 terms["r1"] = penalty * (hp["r1_weight"] * hp["r1_interval"] / 2)
                 self._log("train/discriminator/r1", penalty)
         self._log("train/discriminator/adversarial", terms["adversarial"])
@@ -259,7 +247,9 @@ class VideoFineTuner(LightningModule):
         total = self.trainer.strategy.reduce(w_sum, reduce_op="sum")
         self.generator.update_latent_average(total / (n_clips * self.trainer.world_size))
 
-    def _update_generator(self, parts: list[tuple[Batch, float]], g_opt: LightningOptimizer) -> None:
+    def _update_generator(
+        self, parts: list[tuple[Batch, float]], g_opt: LightningOptimizer
+    ) -> None:
         self.toggle_optimizer(g_opt)
         g_opt.zero_grad()
         for batch, share in parts:
@@ -278,7 +268,9 @@ class VideoFineTuner(LightningModule):
         def generate(latents: Tensor, frames: slice) -> Tensor:
             with torch.autocast(clip.device.type, enabled=autocast):
                 part = {name: value[:, frames] for name, value in extra.items()}
-                raw = self.generator(condition[:, frames], keep_mask[:, frames], latents, conditions=part)
+                raw = self.generator(
+                    condition[:, frames], keep_mask[:, frames], latents, conditions=part
+                )
             return composite(clip[:, frames], keep_mask[:, frames], raw)
 
         autocast = torch.is_autocast_enabled(clip.device.type)
@@ -304,7 +296,9 @@ class VideoFineTuner(LightningModule):
 
     def _adversarial_weight(self, step: int) -> float:
         warmup = self.hparams["adversarial_warmup_steps"]
-        return float(self.hparams["adversarial_weight"] * (min(1.0, step / warmup) if warmup else 1.0))
+        return float(
+            self.hparams["adversarial_weight"] * (min(1.0, step / warmup) if warmup else 1.0)
+        )
 
     def _log(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
         self.log(name, value.detach(), prog_bar=prog_bar, sync_dist=True)
@@ -313,7 +307,8 @@ class VideoFineTuner(LightningModule):
         """Clip and check gradients; here they are unscaled already."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.hparams["gradient_clip_norm"]
-        network = "generator" if optimizer is self.optimizers()[0].optimizer else "discriminator"  # type: ignore[index, union-attr]
+        g_opt = cast(list[LightningOptimizer], self.optimizers())[0]
+        network = "generator" if optimizer is g_opt.optimizer else "discriminator"
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
@@ -329,30 +324,15 @@ class VideoFineTuner(LightningModule):
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
-        fake = self.predict_step(batch, 0)["fake"]
-        clip, keep_mask = batch["clip"], batch["keep_mask"]
-        self.metrics[f"{stage}_ring_error"].update(ring_error(fake, clip, keep_mask))
-        if clip.shape[1] < 2 or "flow_to_previous" not in batch:
-            return
-        flow = (batch["flow_to_previous"], batch["flow_from_previous"], batch["pair_valid"])
-        error = warping_error(fake, 1 - keep_mask, *flow)
-        floor = warping_error(clip, 1 - keep_mask, *flow)
-        self.metrics[f"{stage}_warping_error"].update(error)
-        self.metrics[f"{stage}_warping_error_excess"].update(error - floor)
+        self._clip_metrics(stage).update(self.predict_step(batch, 0)["fake"], batch)
 
     def _log_metrics(self, stage: str) -> None:
-        for name, metric in self._stage_metrics(stage):
-            # compute() is over all ranks already, weighted by clips; `sync_dist` averages equal values.
-            value = metric.compute()
-            if torch.isfinite(value):
-                self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
-            with torch.inference_mode(False):  # else a later fit could not update what this creates
-                metric.reset()
+        for name, value in self._clip_metrics(stage).compute().items():
+            # Averaged over processes already; `sync_dist` averages equal values, and says so.
+            self.log(f"{stage}/{name}", value, prog_bar=stage == "val", sync_dist=True)
 
-    def _stage_metrics(self, stage: str) -> Iterator[tuple[str, MeanMetric]]:
-        for key, metric in self.metrics.items():
-            if key.startswith(f"{stage}_"):
-                yield key.removeprefix(f"{stage}_"), metric  # type: ignore[misc]
+    def _clip_metrics(self, stage: str) -> ClipMetrics:
+        return cast(ClipMetrics, self.metrics[stage])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure the averaged generator: error on the inner ring, warping error of the hole."""
@@ -375,11 +355,13 @@ class VideoFineTuner(LightningModule):
         """Anonymize clips with one fixed latent per clip.
 
         Returns:
-            ``fake`` ``(B, T, 3, H, W)`` in [-1, 1], with ``source`` and ``frame_index`` of the batch.
+            ``fake`` ``(B, T, 3, H, W)`` in [-1, 1], and the batch's ``source`` and ``frame_index``.
         """
         keys = sample_keys(batch, self.global_rank)
         z = keyed_normal(keys, self.generator.z_dim, self.hparams["seed"], "evaluation")
         fake = self(batch, z.to(batch["clip"]))
-        return {"fake": fake, "source": batch.get("source"), "frame_index": batch.get("frame_index")}
-
-
+        return {
+            "fake": fake,
+            "source": batch.get("source"),
+            "frame_index": batch.get("frame_index"),
+        }

@@ -97,7 +97,7 @@ def test_module_that_never_asks_is_refused() -> None:
 
 
 def test_two_terms_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="same name.*double"):
+    with pytest.raises(ValueError, match=r"same name.*double"):
         fit(Toy(manual=True), [Double(), Double(weight=3.0)])
     module = fit(Toy(manual=True), [Double(weight=0.5), Double(weight=0.5, name="again")])
     assert module.gradients == pytest.approx([4.0, 4.0])
@@ -120,7 +120,7 @@ def test_term_must_be_a_scalar() -> None:
         def compute_loss(self, step: GeneratorStep) -> Tensor:
             return step.fake.flatten()
 
-    with pytest.raises(ValueError, match="scalar.*'vector'"):
+    with pytest.raises(ValueError, match=r"scalar.*'vector'"):
         fit(Toy(manual=True), [Vector()])
 
 

@@ -78,7 +78,9 @@ def test_report_prints_before_and_after_and_existing_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = FitReport()
-    trainer = run(tmp_path, [report, ClipPreview(), PixelLoss(weight=5.0)], enable_progress_bar=False)
+    trainer = run(
+        tmp_path, [report, ClipPreview(), PixelLoss(weight=5.0)], enable_progress_bar=False
+    )
     assert report.steps == [0, 4]
     assert report.before["val/ring_error"] != report.after["val/ring_error"]
     printed = capsys.readouterr().out

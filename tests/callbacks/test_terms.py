@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +55,8 @@ TERMS: list[LossCallback] = [
 def test_gradient_reaches_the_hole(term: LossCallback) -> None:
     step = step_of()
     loss = term.compute_loss(step)
-    assert loss.ndim == 0 and loss > 0
+    assert loss.ndim == 0
+    assert loss > 0
     loss.backward()
     hole = (1 - step.keep_mask).expand_as(step.fake).bool()
     assert step.fake.grad[hole].abs().sum() > 0
@@ -132,7 +135,7 @@ def test_identity_term_refuses_an_embedder_without_gradient() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.detach().flatten(2).mean(2)
 
-    with pytest.raises(TypeError, match="Detached.*no gradient"):
+    with pytest.raises(TypeError, match=r"Detached.*no gradient"):
         IdentityLoss(Detached()).compute_loss(step_of())
 
 
@@ -163,7 +166,9 @@ def test_latent_diversity_draws_the_first_frame_again() -> None:
 def test_full_modes_warn_without_an_identity_term(
     term: LossCallback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dp3_lightning.callbacks.perceptual.lpips_distance", lambda _: nn.Identity())
+    monkeypatch.setattr(
+        "dp3_lightning.callbacks.perceptual.lpips_distance", lambda _: nn.Identity()
+    )
     with pytest.warns(UserWarning, match=r"reproduce the people"):
         term.setup(SimpleNamespace(callbacks=[term]), None, "fit")
     with warnings.catch_warnings():
@@ -172,7 +177,7 @@ def test_full_modes_warn_without_an_identity_term(
 
 
 def test_lpips_without_its_trunk_says_where_to_put_it(
-    tmp_path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"alexnet-owt-7be5be79.pth"):
@@ -180,7 +185,9 @@ def test_lpips_without_its_trunk_says_where_to_put_it(
 
 
 @pytest.mark.assets
-def test_perceptual_term_falls_back_to_mobilenet(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perceptual_term_falls_back_to_mobilenet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     step = step_of()
     loss = PerceptualLoss().compute_loss(step)
@@ -199,6 +206,6 @@ def test_perceptual_term_falls_back_to_mobilenet(tmp_path, monkeypatch: pytest.M
         (lambda: FlowConsistencyLoss(short_weight=-1.0), "short_weight"),
     ],
 )
-def test_bad_arguments_are_named(make, message: str) -> None:
+def test_bad_arguments_are_named(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

@@ -27,7 +27,9 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 
 def tensors(golden: dict, prefix: str) -> dict[str, torch.Tensor]:
-    return {k[len(prefix) :]: torch.from_numpy(v) for k, v in golden.items() if k.startswith(prefix)}
+    return {
+        k[len(prefix) :]: torch.from_numpy(v) for k, v in golden.items() if k.startswith(prefix)
+    }
 
 
 def build(golden: dict, config: str = "config", prefix: str = "sd/") -> StyleGAN2Discriminator:
@@ -117,8 +119,6 @@ def test_time_is_folded_clip_by_clip() -> None:
     mask = torch.ones(4, 2, 1, 32, 32)
     mask[..., 8:24, 8:24] = 0
     scores = adapter(clip, clip * mask, mask)
-    one = adapter.net(
-        img=clip[:, 1], condition=(clip * mask)[:, 1], mask=mask[:, 1]
-    )["score"]
+    one = adapter.net(img=clip[:, 1], condition=(clip * mask)[:, 1], mask=mask[:, 1])["score"]
     assert scores.shape == (4, 2)
     torch.testing.assert_close(scores[:, 1:], one, atol=1e-5, rtol=1e-4)

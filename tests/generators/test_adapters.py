@@ -30,7 +30,9 @@ def test_frames_of_a_clip_share_the_latent_and_are_drawn_singly() -> None:
     assert raw.shape == condition.shape
     for clip in range(2):
         for frame in range(3):
-            image = adapter.net(condition[clip, frame][None], mask[clip, frame][None], z=z[clip][None])
+            image = adapter.net(
+                condition[clip, frame][None], mask[clip, frame][None], z=z[clip][None]
+            )
             pasted = composite(condition[clip, frame], mask[clip, frame], raw[clip, frame])
             torch.testing.assert_close(image["img"][0], pasted, rtol=1e-4, atol=1e-5)
 
@@ -142,7 +144,9 @@ def test_wrong_keys_are_listed_and_nothing_is_loaded(tmp_path: Path) -> None:
     state["to_rgb.bias"] = torch.zeros(7)
     state["surplus"] = state.pop("from_rgb.bias")
     torch.save(state, tmp_path / "w.ckpt")
-    with pytest.raises(ValueError, match=r"(?s)3 problems.*missing from_rgb.bias.*surplus.*to_rgb.bias.*\(7,\)"):
+    with pytest.raises(
+        ValueError, match=r"(?s)3 problems.*missing from_rgb.bias.*surplus.*to_rgb.bias.*\(7,\)"
+    ):
         StyleGANUnetAdapter("tiny32", weights=str(tmp_path / "w.ckpt"))
 
 

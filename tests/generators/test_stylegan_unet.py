@@ -20,7 +20,9 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 
 def tensors(golden: dict, prefix: str) -> dict[str, torch.Tensor]:
-    return {k[len(prefix) :]: torch.from_numpy(v) for k, v in golden.items() if k.startswith(prefix)}
+    return {
+        k[len(prefix) :]: torch.from_numpy(v) for k, v in golden.items() if k.startswith(prefix)
+    }
 
 
 def build(golden: dict) -> StyleGANUnet:
@@ -42,7 +44,9 @@ def test_images_match_the_recorded_ones(name: str) -> None:
             "out/img": w,
             "out/img_trunc0": net.style_net.get_truncated(0, z=batch["z"]),
             "out/img_trunc0.5": net.style_net.get_truncated(0.5, z=batch["z"]),
-            "out/img_mm0.25": net.style_net.multi_modal_truncate(0.25, batch["w_indices"], batch["z"]),
+            "out/img_mm0.25": net.style_net.multi_modal_truncate(
+                0.25, batch["w_indices"], batch["z"]
+            ),
         }
         images = {key: net(**no_z, w=style)["img"] for key, style in truncated.items()}
         images["z"] = net(**inputs)["img"]

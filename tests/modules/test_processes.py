@@ -1,4 +1,4 @@
-"""What only whole processes show: two ranks, a killed run, a NaN on one rank. Through the real command."""
+"""What only whole processes show: two ranks, a killed run, a NaN on one rank."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ LOSSES = [
 ]
 
 
-def config(folder: Path, callbacks: list[dict[str, Any]] = LOSSES, **options: Any) -> dict[str, Any]:
+def config(
+    folder: Path, callbacks: list[dict[str, Any]] = LOSSES, **options: Any
+) -> dict[str, Any]:
     trainer = {
         "default_root_dir": str(folder),
         "accelerator": "cpu",
@@ -49,7 +51,10 @@ def config(folder: Path, callbacks: list[dict[str, Any]] = LOSSES, **options: An
             "class_path": "VideoFineTuner",
             "init_args": {
                 "generator": {"class_path": "StyleGANUnetAdapter", "init_args": {"net": "tiny32"}},
-                "discriminator": {"class_path": "DiscriminatorAdapter", "init_args": {"net": "tiny32"}},
+                "discriminator": {
+                    "class_path": "DiscriminatorAdapter",
+                    "init_args": {"net": "tiny32"},
+                },
                 "r1_interval": 4,
             },
         },
@@ -60,7 +65,9 @@ def config(folder: Path, callbacks: list[dict[str, Any]] = LOSSES, **options: An
     }
 
 
-def start(folder: Path, settings: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(
+    folder: Path, settings: dict[str, Any], *arguments: str
+) -> subprocess.CompletedProcess[str]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.in.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -89,9 +96,7 @@ def test_two_ranks_train_like_one_with_the_doubled_batch(tmp_path: Path) -> None
     options = {"precision": "64-true", "max_steps": 6, "limit_val_batches": 1.0}
     one = config(tmp_path / "one", **options)
     one["data"]["init_args"] |= {"n_clips": 24, "batch_size": 8}
-    two = config(
-        tmp_path / "two", devices=2, strategy="ddp_find_unused_parameters_true", **options
-    )
+    two = config(tmp_path / "two", devices=2, strategy="ddp_find_unused_parameters_true", **options)
     two["data"]["init_args"] |= {"n_clips": 24, "batch_size": 4}  # a multiple of the group of four
     for folder, settings in ((tmp_path / "one", one), (tmp_path / "two", two)):
         result = start(folder, settings)
@@ -103,7 +108,11 @@ def test_two_ranks_train_like_one_with_the_doubled_batch(tmp_path: Path) -> None
         assert (value.double() - second[key].double()).abs().max() <= 1e-8, key
     for a, b in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         for key, value in a.items():
-            synced = value == "" or "norm" in key or float(b[key]) == pytest.approx(float(value), abs=1e-6)
+            synced = (
+                value == ""
+                or "norm" in key
+                or float(b[key]) == pytest.approx(float(value), abs=1e-6)
+            )
             assert synced, (key, value, b[key])
 
 
@@ -112,8 +121,10 @@ def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize(("killed_at", "workers"), [(5, 0), (8, 1)])
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, killed_at: int, workers: int) -> None:
-    """Epochs have 6 updates, checkpoints come every 3: resumes in mid-epoch and at an epoch's end."""
+def test_a_killed_run_resumes_to_the_same_weights(
+    tmp_path: Path, killed_at: int, workers: int
+) -> None:
+    """Epochs have 6 updates, checkpoints come every 3: resumes in mid-epoch and at its end."""
     kill = {
         "class_path": "tests.training_fixtures.KillAfter",
         "init_args": {"updates": killed_at},

@@ -64,7 +64,11 @@ class Painting(GeneratorAdapter):
         self.picture = nn.Parameter(torch.zeros(3, size, size))
 
     def draw(
-        self, condition: Tensor, keep_mask: Tensor, w: Tensor | None, conditions: Mapping[str, Tensor]
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        w: Tensor | None,
+        conditions: Mapping[str, Tensor],
     ) -> Tensor:
         return self.picture.expand_as(condition)
 
@@ -104,7 +108,11 @@ def test_steps_count_generator_updates_and_both_networks_learn() -> None:
     trainer = fit(module, max_steps=3)
     assert trainer.global_step == 3
     assert int(module.images_seen) == 3 * 2 * 3  # updates x clips x frames
-    for part in ("generator.net.to_rgb", "discriminator.net.output_layer.out", "generator_ema.net.to_rgb"):
+    for part in (
+        "generator.net.to_rgb",
+        "discriminator.net.output_layer.out",
+        "generator_ema.net.to_rgb",
+    ):
         assert not torch.equal(module.state_dict()[f"{part}.weight"], before[f"{part}.weight"])
     optimizers = trainer.optimizers
     assert [int(o.state_dict()["state"][0]["step"]) for o in optimizers] == [3, 3]
@@ -124,7 +132,6 @@ def test_schedule_counts_generator_updates() -> None:
     module = tuner(lr_schedule="linear", lr_warmup_steps=2)
     rates = []
 
-
     from pytorch_lightning import Callback
 
     class Rates(Callback):
@@ -137,7 +144,9 @@ def test_schedule_counts_generator_updates() -> None:
 
 def test_decay_of_the_average_is_counted_in_images() -> None:
     assert averaging_decay(64, 0) == 0.0
-    assert averaging_decay(64, 6400) == pytest.approx(0.5 ** (64 / 320))  # ramp-up: 5 % of what was seen
+    assert averaging_decay(64, 6400) == pytest.approx(
+        0.5 ** (64 / 320)
+    )  # ramp-up: 5 % of what was seen
     assert averaging_decay(64, 10**9) == pytest.approx(0.5 ** (32 / 10_000))
 
 
@@ -176,7 +185,11 @@ def test_adversarial_gradient_is_rescaled_by_the_hole_and_additive_is_not(side: 
 
     def gradient(callbacks: list, **options: Any) -> Tensor:
         module = GradientSpy(
-            Painting(), DiscriminatorAdapter(Brightness()), generator_lr=1e-9, r1_weight=0, **options
+            Painting(),
+            DiscriminatorAdapter(Brightness()),
+            generator_lr=1e-9,
+            r1_weight=0,
+            **options,
         )
         fit(module, callbacks, Holes(), max_steps=1)
         return module.gradients[0]
@@ -200,7 +213,10 @@ def test_adversarial_gradient_is_rescaled_by_the_hole_and_additive_is_not(side: 
 def spy(**options: Any) -> GradientSpy:
     torch.manual_seed(0)
     return GradientSpy(
-        StyleGANUnetAdapter("tiny32"), DiscriminatorAdapter(Brightness()), generator_lr=1e-9, **options
+        StyleGANUnetAdapter("tiny32"),
+        DiscriminatorAdapter(Brightness()),
+        generator_lr=1e-9,
+        **options,
     )
 
 
@@ -222,7 +238,12 @@ def test_gradients_are_clipped_after_unscaling() -> None:
     free, clipped = spy(), spy(gradient_clip_norm=0.01)
     fit(free, [PixelLoss(weight=10.0)], max_steps=1)
     scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
-    fit(clipped, [PixelLoss(weight=10.0)], max_steps=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    fit(
+        clipped,
+        [PixelLoss(weight=10.0)],
+        max_steps=1,
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
+    )
     assert free.norm > 0.02
     assert clipped.norm == pytest.approx(0.01, rel=1e-3)
 
@@ -251,7 +272,11 @@ def test_frozen_parts_stay(trainable: str) -> None:
     module = tuner(trainable=trainable)
     before = {k: v.clone() for k, v in module.generator.named_parameters()}
     fit(module)
-    changed = {k.split(".")[1] for k, v in module.generator.named_parameters() if not torch.equal(v, before[k])}
+    changed = {
+        k.split(".")[1]
+        for k, v in module.generator.named_parameters()
+        if not torch.equal(v, before[k])
+    }
     assert "style_net" not in changed
     assert ("encoder" in changed) == ("encoder" in trainable)
     assert {"decoder", "to_rgb"} <= changed
@@ -297,7 +322,7 @@ def test_nan_stops_and_names_the_term_and_keeps_the_checkpoint(tmp_path: Path) -
         PoisonAfter(3),
         ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=2, save_last=True),
     ]
-    with pytest.raises(FloatingPointError, match="discriminator.*after 3 updates.*adversarial"):
+    with pytest.raises(FloatingPointError, match=r"discriminator.*after 3 updates.*adversarial"):
         fit(module, callbacks, max_steps=6, enable_checkpointing=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert state["global_step"] == 2
