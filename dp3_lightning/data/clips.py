@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from dp3_lightning.data.clip_index import ClipEntry, measured_jitter
 from dp3_lightning.faces.crop import (
     ExpansionRule,
-    Window,
     box_in_crop,
     crop_frame,
     expand_box,
@@ -23,7 +22,7 @@ from dp3_lightning.faces.crop import (
 from dp3_lightning.faces.tracker import smooth_boxes
 from dp3_lightning.optical_flow import FlowEstimator
 from dp3_lightning.randomness import stable_hash
-from dp3_lightning.structures import FloatArray, UInt8Array
+from dp3_lightning.structures import FloatArray, UInt8Array, Window
 from dp3_lightning.video import VideoReader
 
 HoleJitter = Literal["detected", "measured", "none"]
@@ -76,8 +75,8 @@ class VideoClips(Dataset[dict[str, Any]]):
         index, epoch = key if isinstance(key, tuple) else (key, 0)
         entry = self.entries[index]
         rng = np.random.default_rng(stable_hash(self.seed, "augment", epoch, index))
-        frames = self._decode(entry)
-        windows = self._windows(entry.boxes, frames[0].shape[:2], rng)
+        windows = self._windows(entry.boxes, self.readers[entry.video].size, rng)
+        frames, cuts = self._decode(entry, windows)
         boxes = np.stack(
             [
                 box_in_crop(b, w, self.image_size)
@@ -87,7 +86,7 @@ class VideoClips(Dataset[dict[str, Any]]):
         # box_in_crop scales both axes alike, as DeepPrivacy2 does; the crop is stretched.
         boxes[:, ::2] *= self.image_size[1] / self.image_size[0]
         crops = np.stack(
-            [crop_frame(f, w, self.image_size) for f, w in zip(frames, windows, strict=True)]
+            [crop_frame(f, w, self.image_size) for f, w in zip(frames, cuts, strict=True)]
         )
         if rng.random() < self.flip:
             crops = crops[:, :, ::-1]
@@ -110,12 +109,20 @@ class VideoClips(Dataset[dict[str, Any]]):
             sample |= measure_flow(sample["clip"], self.flow)
         return sample
 
-    def _decode(self, entry: ClipEntry) -> list[UInt8Array]:
+    def _decode(
+        self, entry: ClipEntry, windows: Sequence[Window]
+    ) -> tuple[list[UInt8Array], list[Window]]:
+        """Return the part of the frames around all windows, and the windows in that part."""
         reader = self._open.pop(entry.video, None) or self.readers[entry.video]
         self._open[entry.video] = reader
         while len(self._open) > MAX_OPEN_VIDEOS:
             self._open.popitem(last=False)[1].close()
-        return list(reader.frames(entry.start, entry.start + self.clip_length))
+        (height, width), bounds = reader.size, np.array(windows)
+        x0, y0 = (int(v) for v in bounds[:, :2].min(axis=0).clip(0, (width - 1, height - 1)))
+        x1, y1 = (int(v) for v in bounds[:, 2:].max(axis=0).clip((x0 + 1, y0 + 1), (width, height)))
+        frames = reader.frames(entry.start, entry.start + self.clip_length, (x0, y0, x1, y1))
+        moved = [(w[0] - x0, w[1] - y0, w[2] - x0, w[3] - y0) for w in windows]
+        return list(frames), moved
 
     def _windows(
         self, boxes: FloatArray, frame_size: Sequence[int], rng: np.random.Generator

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dp3_lightning.structures import UInt8Array
+from dp3_lightning.structures import UInt8Array, Window
 
-Window = tuple[int, int, int, int]
 ExpansionRule = Literal["fdf128", "fdf256"]
 
 

@@ -2,7 +2,8 @@
 
 The conversions are chosen so that 4:2:0 video survives the way to RGB and back: chroma is repeated
 when read and averaged when written, which are exact opposites. FFmpeg's faster default is up to
-3 levels off and 0.7 levels too dark on average.
+3 levels off and 0.7 levels too dark on average. It costs several times as much per pixel, so a
+caller who needs a part of the picture should ask for that part.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from dp3_lightning.structures import UInt8Array
+from dp3_lightning.structures import UInt8Array, Window
+from dp3_lightning.video.planes import copy_window
 
 # Only flags that FFmpeg defines; PyAV takes their sum.
 _READ = int(Interpolation.POINT | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND)
 _WRITE = int(Interpolation.AREA | Interpolation.ACCURATE_RND)
 
+_ALIGN = 8  # windows start at multiples: above any chroma subsampling
 _HD_HEIGHT = 720  # untagged video: players assume BT.709 from here on and BT.601 below
 _MATRICES = {  # number in the stream (ITU-T H.273) -> swscale's number
     1: Colorspace.ITU709,
@@ -38,9 +41,13 @@ def matrix_of(frame: VideoFrame) -> Colorspace:
 
 
 def picture_to_rgb(
-    reformatter: VideoReformatter, frame: VideoFrame, size: tuple[int, int], rotation: int
+    reformatter: VideoReformatter,
+    frame: VideoFrame,
+    size: tuple[int, int],
+    rotation: int = 0,
+    window: Window | None = None,
 ) -> UInt8Array:
-    """Convert a decoded frame to RGB.
+    """Convert a decoded frame, or a window of it, to RGB.
 
     High dynamic range (PQ, HLG) is not tone-mapped: code values are taken as they are.
 
@@ -49,23 +56,56 @@ def picture_to_rgb(
         frame: decoded frame, any pixel format and bit depth.
         size: ``(height, width)`` before rotation; a frame of another size is scaled to it.
         rotation: counter-clockwise rotation in degrees, a multiple of 90.
+        window: ``(x0, y0, x1, y1)`` in the rotated picture, inside it; default: all of it.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, contiguous, owned by the caller.
     """
-    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-    rgb = reformatter.reformat(
-        frame,
+    coded = (0, 0, size[1], size[0]) if window is None else _unrotated(window, size, rotation)
+    if (frame.height, frame.width) != size:
+        frame, (left, top) = _convert(reformatter, frame, frame, size), (0, 0)
+    else:
+        left, top = coded[0] // _ALIGN * _ALIGN, coded[1] // _ALIGN * _ALIGN
+        part = copy_window(frame, (left, top, coded[2], coded[3]))
+        if part is None:
+            part, left, top = frame, 0, 0
+        frame = _convert(reformatter, part, frame, (part.height, part.width))
+    rgb = cast(UInt8Array, frame.to_ndarray())[
+        coded[1] - top : coded[3] - top, coded[0] - left : coded[2] - left
+    ]
+    return np.ascontiguousarray(np.rot90(rgb, rotation // 90))
+
+
+def _unrotated(window: Window, size: tuple[int, int], rotation: int) -> Window:
+    """Return a window of the rotated picture in coordinates of the coded one."""
+    x0, y0, x1, y1 = window
+    height, width = size
+    match rotation % 360:
+        case 90:
+            return width - y1, x0, width - y0, x1
+        case 180:
+            return width - x1, height - y1, width - x0, height - y0
+        case 270:
+            return y0, height - x1, y1, height - x0
+    return window
+
+
+def _convert(
+    reformatter: VideoReformatter, picture: VideoFrame, tags: VideoFrame, size: tuple[int, int]
+) -> VideoFrame:
+    """Convert a picture to RGB of ``size`` by the matrix and range of the frame it is from."""
+    full = tags.color_range == ColorRange.JPEG or tags.format.name.startswith("yuvj")
+    return reformatter.reformat(
+        picture,
         width=size[1],
         height=size[0],
         format="rgb24",
-        src_colorspace=matrix_of(frame),
+        src_colorspace=matrix_of(tags),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=_READ,
         threads=1,
-    ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(cast(UInt8Array, rgb), rotation // 90))
+    )
 
 
 def rgb_to_picture(reformatter: VideoReformatter, image: UInt8Array, pix_fmt: str) -> VideoFrame:

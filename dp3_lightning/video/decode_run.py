@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from dp3_lightning.structures import UInt8Array
+from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.video.color import picture_to_rgb
 from dp3_lightning.video.decoding import decode_intact, decode_packets, intact_packets, open_video
 from dp3_lightning.video.frame_index import FrameIndex
@@ -81,8 +81,12 @@ class DecodeRun:
             return False
         return self._index.key_position(self._index.key_of(target)) <= self.position + _SLACK
 
-    def advance(self, target: int) -> UInt8Array | None:
+    def advance(self, target: int, window: Window | None = None) -> UInt8Array | None:
         """Decode up to frame ``target``.
+
+        Args:
+            target: index of the frame.
+            window: part to return, as in :meth:`VideoReader.frame`.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB, or None when the decoder passes it by or ends before it.
@@ -96,7 +100,7 @@ class DecodeRun:
         if self._frame is None or self.position != target:
             return None
         size, rotation = self._index.coded_size, self._index.rotation
-        return picture_to_rgb(self._reformatter, self._frame, size, rotation)
+        return picture_to_rgb(self._reformatter, self._frame, size, rotation, window)
 
     def restart(self, key: int) -> None:
         """Go to entry point ``key``, or to an earlier one where the container cannot find it."""

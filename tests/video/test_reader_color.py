@@ -87,6 +87,49 @@ def test_colour_matrix_and_range(
     assert np.abs(frame - expected_rgb(values, *weights, full)).max() <= 1
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_chroma_of_both_columns_of_a_pair(tmp_path: Path, codec: str) -> None:
+    """Decoders that place chroma at the left must not shift the colours of odd columns."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    frame = blocks.repeat(2, axis=0).repeat(2, axis=1)
+    reader = VideoReader(write_video(tmp_path / "blocks.mp4", [frame], 25, codec=codec, crf=1))
+    error = np.abs(reader[0].astype(float) - frame).mean(axis=(0, 2))
+    # Each encoder has losses of its own; a shift of chroma costs more than 30 levels.
+    assert abs(error[1::2].mean() - error[::2].mean()) < 0.2
+    assert error.mean() < (3 if codec != "mpeg4" else 15)
+
+
+WINDOWS = [(0, 0, 61, 47), (3, 5, 4, 6), (7, 9, 40, 31), (60, 46, 61, 47), (8, 16, 24, 32)]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, -90, 180])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv410p", "bgr0"])
+def test_window_equals_the_part_of_the_frame(tmp_path: Path, pix_fmt: str, rotation: int) -> None:
+    size = (47, 61) if rotation % 180 == 0 else (61, 47)
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(3)]
+    pictures = [av.VideoFrame.from_ndarray(f, "rgb24").reformat(format=pix_fmt) for f in frames]
+    path = encode(tmp_path / "noise.mkv", "ffv1", pix_fmt, {}, pictures=pictures)
+    if rotation:
+        path = remux(path, tmp_path / "rotated.mkv", rotation=rotation)
+    reader = VideoReader(path)
+    whole = reader[2]
+    assert whole.shape == (47, 61, 3)
+    for window in WINDOWS:
+        x0, y0, x1, y1 = window
+        assert np.array_equal(reader.frame(2, window), whole[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("window", [(0, 0, 65, 10), (-1, 0, 5, 5), (5, 5, 5, 9), (4, 8, 9, 8)])
+def test_window_outside_the_frame_is_refused(
+    tmp_path: Path, window: tuple[int, int, int, int]
+) -> None:
+    reader = VideoReader(encode(tmp_path / "clip.mp4"))
+    with pytest.raises(ValueError, match=r"window.*64 x 48.*" + str(window[2])):
+        reader.frame(0, window)
+
+
 def test_ten_bit_ramp_becomes_eight_bit(tmp_path: Path) -> None:
     picture = flat_yuv((128, 128, 128), 48, 64, "yuv420p10le", 1, ColorRange.MPEG)
     ramp = np.linspace(64, 940, 64).astype(np.uint16)
