@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -27,6 +28,8 @@ __all__ = [
     "run",
 ]
 
+ROOT_REFERENCE = "${trainer.default_root_dir}"
+
 
 class TrainingCLI(LightningCLI):
     """LightningCLI that can be given its arguments and checks the output folder first."""
@@ -36,11 +39,29 @@ class TrainingCLI(LightningCLI):
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        """Refuse an output folder that cannot be written, before hours of work."""
-        subcommand = self.config["subcommand"]
-        root = self.config[subcommand].get("trainer", {}).get("default_root_dir")
+        """Put the output folder where the configuration refers to it; refuse one without access."""
+        config = self.config[self.config["subcommand"]]
+        root = config.get("trainer", {}).get("default_root_dir")
         if root is not None:
             check_writable(Path(root))
+        replace_root(config, str(root or "."))
+
+
+def replace_root(node: Any, root: str) -> None:
+    """Replace ``ROOT_REFERENCE`` in all strings below ``node``, in place.
+
+    So loggers and checkpoints follow when only ``--trainer.default_root_dir`` is given.
+    """
+    items: list[tuple[Any, Any]] = []
+    if isinstance(node, (dict, Namespace)):
+        items = list(vars(node).items() if isinstance(node, Namespace) else node.items())
+    elif isinstance(node, list):
+        items = list(enumerate(node))
+    for key, value in items:
+        if isinstance(value, str) and ROOT_REFERENCE in value:
+            node[key] = value.replace(ROOT_REFERENCE, root)
+        else:
+            replace_root(value, root)
 
 
 def check_writable(folder: Path) -> None:

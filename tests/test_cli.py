@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 
 from dp3_lightning import cli
+from dp3_lightning.training import ROOT_REFERENCE, replace_root
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -114,8 +117,6 @@ def test_user_errors_are_one_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import re
-
     monkeypatch.delenv("DP3_TRACEBACK", raising=False)
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as stop:
@@ -223,3 +224,27 @@ def test_doctor_says_who_owns_the_script() -> None:
     )
     assert "dp3_lightning" in result.stdout
     assert ("ours" in result.stdout) == (result.returncode == 0), result.stdout
+
+
+def test_output_folder_is_put_where_the_configuration_refers_to_it() -> None:
+    where = ROOT_REFERENCE
+    config = Namespace(
+        trainer=Namespace(
+            default_root_dir="/runs/7",
+            logger=[Namespace(class_path="A", init_args=Namespace(save_dir=where, name="csv"))],
+            callbacks=[{"dict_kwargs": {"dirpath": f"{where}/checkpoints", "every": 3}}],
+        )
+    )
+    replace_root(config, "/runs/7")
+    assert config.trainer.logger[0].init_args.save_dir == "/runs/7"
+    assert config.trainer.callbacks[0]["dict_kwargs"] == {
+        "dirpath": "/runs/7/checkpoints",
+        "every": 3,
+    }
+
+
+def test_every_configuration_keeps_all_files_below_the_output_folder() -> None:
+    for path in CONFIGS:
+        folders = re.findall(r'(?:save_dir|dirpath): "?([^\s,"]+)', path.read_text())
+        assert len(folders) == 3, path
+        assert all(folder.startswith(ROOT_REFERENCE) for folder in folders), path

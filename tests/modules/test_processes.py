@@ -13,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LOSSES = [
     {"class_path": "TotalVariationLoss", "init_args": {"weight": 0.1}},
