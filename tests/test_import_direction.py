@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dp3_lightning"
 BOTTOM = {
+    "checks",
     "structures",
     "regions",
     "randomness",
@@ -18,6 +19,7 @@ BOTTOM = {
     "torchvision_compat",
 }
 ALLOWED = {
+    "checks": set(),
     "structures": set(),
     "regions": set(),
     "randomness": set(),
@@ -29,7 +31,7 @@ ALLOWED = {
     "losses": {"structures", "regions", "optical_flow"},
     "video": {"structures"},
     "faces": {"structures", "assets"},
-    "generators": {"structures", "assets", "presets"},
+    "generators": {"checks", "structures", "assets", "presets"},
     "discriminators": {"generators", "presets", "structures"},  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
