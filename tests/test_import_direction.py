@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dp3_lightning"
 BOTTOM = {
     "checks",
+    "downloads",
     "structures",
     "regions",
     "randomness",
@@ -20,13 +21,14 @@ BOTTOM = {
 }
 ALLOWED = {
     "checks": set(),
+    "downloads": set(),
     "structures": set(),
     "regions": set(),
     "randomness": set(),
     "presets": set(),
     "torchvision_compat": set(),
     "asset_table": set(),
-    "assets": {"asset_table"},
+    "assets": {"asset_table", "downloads"},
     "optical_flow": {"structures"},
     "losses": {"structures", "regions", "optical_flow"},
     "video": {"structures"},
@@ -46,7 +48,7 @@ NEVER_LIGHTNING = {
     "video",
     "faces",
 } | BOTTOM
-LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "safetensors"}
+LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

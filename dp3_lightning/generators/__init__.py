@@ -1,6 +1,8 @@
 """Generators: DeepPrivacy2's network, the adapter contract, and generators without a network."""
 
 from dp3_lightning.generators.base import GeneratorAdapter, composite
+from dp3_lightning.generators.inference import InferenceGenerator, optimize_for_inference
+from dp3_lightning.generators.loading import load_generator
 from dp3_lightning.generators.masking import mask_output
 from dp3_lightning.generators.native import StyleGANUnetAdapter
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
@@ -9,10 +11,13 @@ from dp3_lightning.generators.traditional import BlurGenerator, PixelateGenerato
 __all__ = [
     "BlurGenerator",
     "GeneratorAdapter",
+    "InferenceGenerator",
     "PixelateGenerator",
     "SolidGenerator",
     "StyleGANUnet",
     "StyleGANUnetAdapter",
     "composite",
+    "load_generator",
     "mask_output",
+    "optimize_for_inference",
 ]

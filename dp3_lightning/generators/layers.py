@@ -68,7 +68,12 @@ def _depthwise_upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def resampled_conv2d(
-    x: Tensor, weight: Tensor, kernel: Tensor | None, up: int, down: int
+    x: Tensor,
+    weight: Tensor,
+    kernel: Tensor | None,
+    up: int,
+    down: int,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Convolve and change the resolution by two, with the low-pass filter in the right place.
 
@@ -78,17 +83,18 @@ def resampled_conv2d(
         kernel: the ``(4, 4)`` low-pass filter; needed when ``up`` or ``down`` is 2.
         up: 1 or 2.
         down: 1 or 2.
+        bias: ``(C_out,)`` or None; not with ``up`` 2.
 
     Returns:
         ``(N, C_out, H * up / down, W * up / down)``.
     """
     size = weight.shape[-1]
     if kernel is None or (up == 1 and down == 1):
-        return F.conv2d(x, weight, padding=size // 2)
+        return F.conv2d(x, weight, bias, padding=size // 2)
     if down == 2:
         if size == 1:  # filter and drop every second sample in one strided pass
-            return F.conv2d(_depthwise(x, kernel, stride=2, padding=1), weight)
-        return F.conv2d(_depthwise(x, kernel, padding=2), weight, stride=2)
+            return F.conv2d(_depthwise(x, kernel, stride=2, padding=1), weight, bias)
+        return F.conv2d(_depthwise(x, kernel, padding=2), weight, bias, stride=2)
     if size == 1:  # factor up^2 keeps the mean: zero insertion spreads each sample over four
         return _depthwise_upsample(F.conv2d(x, weight), kernel * 4)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
@@ -125,6 +131,26 @@ class EqualizedLinear(nn.Module):
         """Map ``(N, in_features)`` to ``(N, out_features)``."""
         y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return activate(y, None, self.activation, _GAINS[self.activation], None)
+
+
+def split_style(
+    affine: nn.Module, affine_beta: nn.Module, w: Tensor | None, s: Tensor | None, channels: int
+) -> tuple[Tensor, Tensor]:
+    """Return gamma and beta of a modulated layer, ``(N, channels, 1, 1)`` each (N may be 1).
+
+    Args:
+        affine: maps ``w`` to gamma.
+        affine_beta: maps ``w`` to beta.
+        w: ``(N, w_dim)`` style vector.
+        s: style row(s) that replace it, ``(..., >= 2 * channels)``: first gamma, then beta.
+        channels: channels of the layer's input.
+    """
+    if s is not None:
+        rows = s[..., : 2 * channels].reshape(-1, 2 * channels, 1, 1)
+        return rows[:, :channels], rows[:, channels:]
+    if w is None:
+        raise ValueError("Expected a style `w` or `s` for a modulated layer, got neither.")
+    return affine(w)[:, :, None, None], affine_beta(w)[:, :, None, None]
 
 
 class EqualizedConv2d(nn.Module):
@@ -178,24 +204,10 @@ class EqualizedConv2d(nn.Module):
         if up != 1 or down != 1:
             self.register_buffer("resample_filter", resample_filter())
 
-    def modulation(self, w: Tensor | None, s: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return gamma and beta, ``(N, in_channels, 1, 1)`` each (N may be 1 and broadcast).
-
-        Args:
-            w: ``(N, w_dim)`` style vector.
-            s: style row(s) that replace it, ``(..., >= 2 * in_channels)``: first gamma, then beta.
-        """
-        if s is not None:
-            rows = s[..., : 2 * self.in_channels].reshape(-1, 2 * self.in_channels, 1, 1)
-            return rows[:, : self.in_channels], rows[:, self.in_channels :]
-        if w is None:
-            raise ValueError("Expected a style `w` or `s` for a modulated layer, got neither.")
-        return self.affine(w)[:, :, None, None], self.affine_beta(w)[:, :, None, None]
-
     def forward(self, x: Tensor, w: Tensor | None = None, s: Tensor | None = None) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H * up / down, W * up / down)``."""
         if self.modulated:
-            gamma, beta = self.modulation(w, s)
+            gamma, beta = split_style(self.affine, self.affine_beta, w, s, self.in_channels)
             x = torch.addcmul(beta.to(x.dtype), x, gamma.to(x.dtype))
         kernel = self.resample_filter if self.up != 1 or self.down != 1 else None
         x = resampled_conv2d(
@@ -234,6 +246,7 @@ class ResidualBlock(nn.Module):
         norm: bool = False,
     ) -> None:
         super().__init__()
+        self.in_place = False
         self.conv0 = EqualizedConv2d(
             in_channels, out_channels, down=down, clamp=clamp, w_dim=w_dim, norm=norm
         )
@@ -258,7 +271,7 @@ class ResidualBlock(nn.Module):
         shortcut = self.skip(x)
         x = self.conv0(x, w, None if styles is None else next(styles))
         x = self.conv1(x, w, None if styles is None else next(styles))
-        result: Tensor = shortcut + x
+        result: Tensor = shortcut.add_(x) if self.in_place else shortcut + x
         return result
 
 

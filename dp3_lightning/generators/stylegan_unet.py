@@ -41,6 +41,9 @@ class StyleGANUnet(nn.Module):
         input_keypoint_indices: which of them are used.
         n_middle_blocks: must be 0; DeepPrivacy2's middle blocks cannot run.
         fix_errors: linear skips and the right U-Net gain; False for the ``fdh_nocse`` model only.
+
+    Attributes:
+        config: the constructor arguments, as plain values that JSON can hold.
     """
 
     def __init__(
@@ -71,6 +74,23 @@ class StyleGANUnet(nn.Module):
         if input_cse and not cse_nc:
             raise ValueError(f"Expected `cse_nc` > 0 with `input_cse`, got {cse_nc}.")
         del scale_grad
+        self.config: dict[str, Any] = {
+            "imsize": [int(imsize[0]), int(imsize[1])],
+            "cnum": cnum,
+            "max_cnum_mul": max_cnum_mul,
+            "min_fmap_resolution": min_fmap_resolution,
+            "z_channels": z_channels,
+            "w_dim": w_dim,
+            "conv_clamp": conv_clamp,
+            "im_channels": im_channels,
+            "mask_output": mask_output,
+            "input_cse": input_cse,
+            "cse_nc": cse_nc,
+            "input_keypoints": input_keypoints,
+            "n_keypoints": n_keypoints,
+            "input_keypoint_indices": [int(i) for i in input_keypoint_indices],
+            "fix_errors": fix_errors,
+        }
         self.imsize = (int(imsize[0]), int(imsize[1]))
         self.z_channels, self.w_dim, self.im_channels = z_channels, w_dim, im_channels
         self.cnum, self.max_cnum_mul = cnum, max_cnum_mul
