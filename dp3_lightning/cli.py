@@ -19,6 +19,8 @@ usage: dp3 <command> [options]
 
   fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
+  weights list|get|check|convert look at, fetch, check and convert weights of generators
+  export CHECKPOINT OUT          write the averaged generator for other tools
   assets                         list sample clips, models and weights, and where they are cached
   doctor                         say whether this installation is sound, and how to mend it
   --version, --help
@@ -42,6 +44,11 @@ def main(args: Sequence[str] | None = None) -> None:
         _report_errors(lambda: _run_trainer(arguments))
     elif command == "init":
         _report_errors(lambda: _init(arguments[1:]))
+    elif command in ("weights", "export"):
+        from dp3_lightning.weights import export_command, weights_command
+
+        run = weights_command if command == "weights" else export_command
+        _report_errors(lambda: sys.exit(run(arguments[1:])))
     elif command == "assets":
         _list_assets()
     elif command == "doctor":

@@ -39,7 +39,7 @@ ALLOWED = {
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
 }
-TOP = {"cli", "training", "doctor", "__main__", "__init__"}  # may import everything
+TOP = {"cli", "weights", "training", "doctor", "__main__", "__init__"}  # may import everything
 NEVER_LIGHTNING = {
     "losses",
     "optical_flow",

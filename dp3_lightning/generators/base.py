@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,11 @@ class GeneratorAdapter(nn.Module, ABC):
 
     image_size: tuple[int, int]
     z_dim: int
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """Plain values that rebuild the network, to be kept with its weights; None without any."""
+        return None
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +31,16 @@ class StyleGANUnetAdapter(GeneratorAdapter):
     def __init__(self, net: StyleGANUnet | str = "fdf128", weights: str | None = None) -> None:
         super().__init__()
         self.net = StyleGANUnet.from_preset(net) if isinstance(net, str) else net
-        if (
-            weights is not None and weights != "random"
-        ):  # a nested `null` on the command line cannot be parsed
+        # "random" besides None, because the command line cannot parse a nested `null`.
+        if weights not in (None, "random"):
             load_weights(self.net, weights)
         self.image_size = self.net.imsize
         self.z_dim = self.net.z_channels
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments of the :class:`StyleGANUnet`."""
+        return self.net.config
 
     def style(
         self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor

@@ -17,6 +17,7 @@ from dp3_lightning.checks import check_above, check_at_least, check_choice
 from dp3_lightning.discriminators import DiscriminatorAdapter
 from dp3_lightning.generators import GeneratorAdapter, composite, mask_output
 from dp3_lightning.generators.base import check_clip_inputs
+from dp3_lightning.generators.checkpoints import CONFIG_KEY
 from dp3_lightning.losses.adversarial import (
     discriminator_adversarial_loss,
     epsilon_penalty,
@@ -320,6 +321,11 @@ class VideoFineTuner(LightningModule):
                 "Training stops before the weights are touched; the last checkpoint is good. Lower "
                 "the learning rate or the weights of the losses."
             )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how the generator is built, so that :func:`load_generator` needs the file only."""
+        if self.generator.config is not None:
+            checkpoint[CONFIG_KEY] = self.generator.config
 
     # ------------------------------------------------------------------ evaluation
 
