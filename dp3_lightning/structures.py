@@ -20,7 +20,10 @@ key                           shape               meaning
 ``keep_mask``                 (B, T, 1, H, W)     1 keep, 0 generate
 ``box``                       (B, T, 4)           hole, xyxy in pixels of the crop
 ``frame_index``               (B, T)              index of each frame in its video
-``sample_index``              (B,)                index of the clip: keys all randomness
+``sample_index``              (B,)                index of the clip: keys randomness in training
+``track_key``                 (B,) int64          hash of video and face track: keys the pseudonym
+``other_faces``               (B, T, 1, H, W)     uint8, 1 on further detected faces (real pixels)
+``frame_rate``                (B,)                frames per second of the video
 ``source``                    list of B strings   video file name
 ``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
 ``flow_to_previous``          (B, T-1, 2, H, W)   displacement from t to t-1, on the grid of t

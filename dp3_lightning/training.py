@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -37,14 +40,80 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse ``args``; unlike the base class, do not warn that ``sys.argv`` is there too."""
         self.config = parser.parse_args(args)
+        checkpoint = self.config[self.config["subcommand"]].get("ckpt_path")
+        if checkpoint:  # before the base class reads hyperparameters from it
+            check_checkpoint(checkpoint)
 
     def before_instantiate_classes(self) -> None:
         """Put the output folder where the configuration refers to it; refuse one without access."""
         config = self.config[self.config["subcommand"]]
+        check_accelerator(str(config.get("trainer", {}).get("accelerator", "auto")))
         root = config.get("trainer", {}).get("default_root_dir")
         if root is not None:
             check_writable(Path(root))
         replace_root(config, str(root or "."))
+        if self.config["subcommand"] == "fit" and not config.get("ckpt_path"):
+            refuse_second_run(config.get("trainer", {}).get("callbacks") or [])
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Set defaults: run no code from checkpoints, keep no predicted frames in memory."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        known = {action.dest for action in parser._actions}
+        defaults = {"weights_only": True, "return_predictions": False}
+        parser.set_defaults({key: value for key, value in defaults.items() if key in known})
+        return parser
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a GPU that is not there, with the remedy.
+
+    Raises:
+        ValueError: CUDA is asked for and absent.
+    """
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        built = torch.version.cuda or "no CUDA"
+        raise ValueError(
+            f"`trainer.accelerator: {accelerator}` is asked for, but torch {torch.__version__} "
+            f"(built with {built}) sees no CUDA device: set `trainer.accelerator: cpu`, or install "
+            "a torch with CUDA and its driver."
+        )
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuse a checkpoint file that is cut off or none at all; names like ``last`` pass.
+
+    Raises:
+        FileNotFoundError: a path that does not exist.
+        ValueError: the file is damaged.
+    """
+    if path in ("best", "last", "hpc", "registry") or "://" in path:
+        return
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No checkpoint at {path!r}: check `--ckpt_path`.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path!r} is no checkpoint, or cut off: take an earlier one from the same folder."
+        )
+
+
+def refuse_second_run(callbacks: Sequence[Any]) -> None:
+    """Refuse to train into a folder that holds a run, whose ``last.ckpt`` would then be old.
+
+    Raises:
+        FileExistsError: naming the checkpoint and both remedies.
+    """
+    for callback in callbacks:
+        options = callback.get("init_args") or {}
+        if not options.get("save_last") or not options.get("enable_version_counter", True):
+            continue
+        last = Path(options.get("dirpath") or ".") / "last.ckpt"
+        if last.is_file():
+            raise FileExistsError(
+                f"{last} is from an earlier run: go on with `--ckpt_path {last}`, or write "
+                "elsewhere with `--trainer.default_root_dir FOLDER`."
+            )
 
 
 def replace_root(node: Any, root: str) -> None:
@@ -106,6 +175,9 @@ def run(arguments: Sequence[str]) -> None:
         arguments: subcommand and its options. ``sys.argv`` stays as it is, because Lightning starts
             the other processes of a multi-device run from it.
     """
+    # The script's folder is on the path, the user's is not: their losses are found by name.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     os.environ.setdefault("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
     _silence_known_noise()
     options: dict[str, Any] = {"overwrite": True}  # a second run in the same folder is allowed

@@ -96,7 +96,7 @@ def test_serious_configurations_differ_in_the_losses_only() -> None:
         ),
         (
             ["fit", "--config", "configs/quickstart.yaml", "--model.trainable", "hair"],
-            "hair.*|unknown",
+            r"parts of \['decoder', .*\] joined by '\+', got 'hair' \(unknown: \['hair'\]\)",
         ),
         (
             [
@@ -134,7 +134,9 @@ def test_cuda_asked_for_and_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         cli.main(
             ["fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "gpu", *where]
         )
-    assert "No supported gpu backend found" in str(stop.value.code)
+    message = str(stop.value.code)
+    assert "sees no CUDA device" in message
+    assert "trainer.accelerator: cpu" in message
 
 
 def test_output_folder_that_cannot_be_written(
@@ -248,3 +250,68 @@ def test_every_configuration_keeps_all_files_below_the_output_folder() -> None:
         folders = re.findall(r'(?:save_dir|dirpath): "?([^\s,"]+)', path.read_text())
         assert len(folders) == 3, path
         assert all(folder.startswith(ROOT_REFERENCE) for folder in folders), path
+
+
+def run_fit(*options: str) -> str:
+    """Exit message of the quickstart with further options; it must not come to training."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--config", str(ROOT / "configs/quickstart.yaml"), *options])
+    return str(stop.value.code)
+
+
+def test_second_run_into_the_folder_of_a_finished_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
+    for name in ("finetune", "baseline"):
+        where = ["--trainer.default_root_dir", str(tmp_path), "--trainer.accelerator", "cpu"]
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["fit", "--config", str(ROOT / f"configs/{name}.yaml"), *where])
+        message = str(stop.value.code)
+        assert "from an earlier run" in message
+        assert f"--ckpt_path {tmp_path}/checkpoints/last.ckpt" in message
+
+
+def test_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
+    where = ["--trainer.default_root_dir", str(tmp_path)]
+    assert "No checkpoint at" in run_fit(*where, "--ckpt_path", str(tmp_path / "none.ckpt"))
+    (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 cut")
+    assert "cut off" in run_fit(*where, "--ckpt_path", str(tmp_path / "cut.ckpt"))
+
+
+MY_LOSS = """
+from torch import Tensor
+from dp3_lightning.callbacks import LossCallback
+from dp3_lightning.structures import GeneratorStep
+
+
+class DarkLoss(LossCallback):
+    def compute_loss(self, step: GeneratorStep) -> Tensor:
+        return (1 - step.keep_mask).mul(step.fake + 1).mean()
+"""
+
+
+@pytest.mark.slow
+def test_loss_in_the_users_folder_is_found_by_the_installed_script(tmp_path: Path) -> None:
+    """A script has its own folder on the path, not the user's."""
+    from tests.modules.test_processes import config, metrics
+
+    script = Path(sys.executable).with_name("lightning")
+    if not script.is_file():
+        pytest.skip("the package is not installed, so there is no script")
+    (tmp_path / "my_losses.py").write_text(MY_LOSS)
+    callback = {"class_path": "my_losses.DarkLoss", "init_args": {"weight": 0.5}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config(tmp_path, [callback], max_steps=2)))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    # The tests' own data module stands in for a video.
+    environment["PYTHONPATH"] = str(ROOT)
+    result = subprocess.run(
+        [str(script), "run", "fit", "--config", str(path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert float(metrics(tmp_path)[0]["train/generator/dark"]) > 0

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "dp3_lightning"
 BOTTOM = {
     "checks",
+    "numerics",
     "downloads",
     "structures",
     "regions",
@@ -21,6 +22,7 @@ BOTTOM = {
 }
 ALLOWED = {
     "checks": set(),
+    "numerics": set(),
     "downloads": set(),
     "structures": set(),
     "regions": set(),
@@ -29,12 +31,12 @@ ALLOWED = {
     "torchvision_compat": set(),
     "asset_table": set(),
     "assets": {"asset_table", "downloads"},
-    "optical_flow": {"structures"},
-    "losses": {"structures", "regions", "optical_flow"},
+    "optical_flow": {"structures", "numerics"},
+    "losses": {"structures", "numerics", "regions", "optical_flow"},
     "video": {"structures"},
     "faces": {"structures", "assets"},
-    "generators": {"checks", "structures", "assets", "presets"},
-    "discriminators": {"generators", "presets", "structures"},  # they share layers
+    "generators": {"checks", "numerics", "structures", "assets", "presets"},
+    "discriminators": {"generators", "numerics", "presets", "structures"},  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},

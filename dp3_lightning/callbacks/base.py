@@ -14,16 +14,21 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.structures import GeneratorStep
 
+# Batches without a question before a term counts as forgotten: some modules update their generator
+# in every n-th batch only.
+_PATIENCE = 50
 RESERVED_NAMES = frozenset({"adversarial"})
 
 
@@ -75,16 +80,23 @@ class LossCallback(Callback, ABC):
 
     def weight_at(self, generator_step: int) -> float:
         """Return the weight after ``generator_step`` updates."""
-        if self.warmup_steps == 0:
-            return self.weight
-        return self.weight * min(1.0, generator_step / self.warmup_steps)
+        return self.weight * ramp(generator_step, self.warmup_steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refuse to be attached to a module that never asks for the term."""
+        """Refuse to be attached to a module that does not ask for the term."""
+        if batch_idx + 1 >= _PATIENCE:
+            self._check_asked(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse also at the end of a shorter run."""
+        if trainer.global_step:
+            self._check_asked(pl_module)
+
+    def _check_asked(self, pl_module: LightningModule) -> None:
         if not self._asked:
-            raise RuntimeError(
+            raise MisconfigurationException(
                 f"The loss {self.name!r} is attached, but {type(pl_module).__name__}.training_step "
                 "never asked for it, so it changes nothing. Add `collect_losses(self, step)` to "
                 "the loss there, or remove the callback."
@@ -103,16 +115,17 @@ def _loss_callbacks(module: LightningModule) -> list[LossCallback]:
     return callbacks
 
 
-def _full_precision(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
-
-
-def collect_losses(module: LightningModule, step: GeneratorStep) -> dict[str, Tensor]:
+def collect_losses(
+    module: LightningModule,
+    step: GeneratorStep,
+    log: Callable[[str, Tensor], None] | None = None,
+) -> dict[str, Tensor]:
     """Ask every attached :class:`LossCallback` for its term.
 
     Args:
-        module: the training module; terms are logged through it.
+        module: the training module.
         step: what the terms may see.
+        log: takes the name and raw value of each term; default: ``module.log``.
 
     Returns:
         Weighted terms by name, each a scalar with gradient. Raw values are logged as
@@ -123,9 +136,9 @@ def collect_losses(module: LightningModule, step: GeneratorStep) -> dict[str, Te
     """
     step = replace(
         step,
-        real=_full_precision(step.real),
-        fake=_full_precision(step.fake),
-        keep_mask=_full_precision(step.keep_mask),
+        real=at_least_float32(step.real),
+        fake=at_least_float32(step.fake),
+        keep_mask=at_least_float32(step.keep_mask),
     )
     terms: dict[str, Tensor] = {}
     for callback in _loss_callbacks(module):
@@ -139,13 +152,11 @@ def collect_losses(module: LightningModule, step: GeneratorStep) -> dict[str, Te
                 f"Expected a scalar tensor from the loss {callback.name!r}, got {shape}."
             )
         raw = raw.reshape(())
-        module.log(
-            f"train/generator/{callback.name}",
-            raw.detach(),
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=len(step.fake),
-        )
+        name = f"train/generator/{callback.name}"
+        if log is not None:
+            log(name, raw.detach())
+        else:
+            module.log(name, raw.detach(), prog_bar=True, sync_dist=True, batch_size=len(step.fake))
         terms[callback.name] = raw * callback.weight_at(step.generator_step)
     return terms
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from dp3_lightning.checks import check_at_least
@@ -40,15 +42,18 @@ class ClipPreview(Callback):
 
     Rows: condition (what the generator sees), generated at the first validation of this run,
     generated now, and the real frames only when asked for. Files go to
-    ``<default_root_dir>/previews``.
-    During ``predict`` every clip is written as an MP4 to ``<default_root_dir>/predictions``.
+    ``<default_root_dir>/previews``. During ``predict`` every clip is written as an MP4 to
+    ``<default_root_dir>/predictions``.
+
+    Detected faces of further people in the picture are greyed out, unless originals are asked for.
+    What lies outside the boxes (hair, clothes, the room) is real in every row.
 
     Args:
         n_clips: number of clips, taken from the first validation batch.
         show_original: also show the real frames. False by default: previews are shared, and the
             people in them did not agree to that.
         scale: enlargement, for small crops.
-        frame_rate: of the MP4, in frames per second.
+        frame_rate: of the previews, in frames per second; predictions have that of their video.
     """
 
     def __init__(
@@ -74,18 +79,28 @@ class ClipPreview(Callback):
         """Draw the clips of the first batch, on rank zero."""
         if batch_idx or dataloader_idx or not trainer.is_global_zero:
             return
-        drawn = to_uint8(pl_module.predict_step(batch, 0)["fake"][: self.n_clips])
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        drawn = self._visible(pl_module.predict_step(batch, 0)["fake"], batch)[: self.n_clips]
         step = trainer.global_step
         if self._before is None:
             self._before = (step, drawn)
-        rows = {"condition": to_uint8((batch["clip"] * batch["keep_mask"])[: self.n_clips])}
+        condition = self._visible(batch["clip"] * batch["keep_mask"], batch)
+        rows = {"condition": condition[: self.n_clips]}
         rows[f"generated,\nupdate {self._before[0]}"] = self._before[1]
         if step != self._before[0]:
             rows[f"generated,\nupdate {step}"] = drawn
         if self.show_original:
             rows["real"] = to_uint8(batch["clip"][: self.n_clips])
         folder = Path(trainer.default_root_dir) / "previews"
-        self.paths = self._write(rows, folder / f"update-{step:06d}")
+        # `validate` knows no update number, and must not replace the pictures of the run.
+        self.paths = self._write(rows, folder / (f"update-{step:06d}" if fitting else "validation"))
+
+    def _visible(self, frames: Tensor, batch: dict[str, Any]) -> UInt8Array:
+        """Frames as uint8, without the real faces of people beside the hole."""
+        if not self.show_original and "other_faces" in batch:
+            others = batch["other_faces"].bool() & (batch["keep_mask"] > 0)
+            frames = frames.masked_fill(others, 0.0)
+        return to_uint8(frames)
 
     def _write(self, rows: dict[str, UInt8Array], stem: Path) -> list[Path]:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -127,9 +142,19 @@ class ClipPreview(Callback):
         """Write each generated clip of the batch as an MP4."""
         folder = Path(trainer.default_root_dir) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
-        for clip, source, index in zip(
-            to_uint8(outputs["fake"]), batch["source"], batch["sample_index"].tolist(), strict=True
+        rates = batch.get("frame_rate", torch.full((len(batch["clip"]),), self.frame_rate))
+        for clip, source, index, rate in zip(
+            self._visible(outputs["fake"], batch),
+            batch["source"],
+            batch["sample_index"].tolist(),
+            rates.tolist(),
+            strict=True,
         ):
             path = folder / f"{Path(source).stem}-{index:06d}.mp4"
-            write_video(path, list(clip), Fraction(self.frame_rate))
+            write_video(path, list(clip), rate)
             self.paths.append(path)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the clips are."""
+        if self.paths:
+            rank_zero_info(f"{len(self.paths)} clips of this process in {self.paths[0].parent}")

@@ -67,12 +67,13 @@ class IdentityLoss(LossCallback):
         return per_clip.mean() + step.fake.sum() * 0
 
     def _check_differentiable(self, embedding: Tensor, fake: Tensor) -> None:
-        if self._checked or not fake.requires_grad:
-            return
+        usable = embedding.detach().isfinite().all(dim=1) & embedding.detach().any(dim=1)
+        if self._checked or not fake.requires_grad or not usable.any():
+            return  # without an embeddable face, no gradient is right
         gradient = None
         if embedding.requires_grad:
             (gradient,) = torch.autograd.grad(
-                embedding.nan_to_num().square().sum(), fake, retain_graph=True, allow_unused=True
+                embedding[usable].square().sum(), fake, retain_graph=True, allow_unused=True
             )
         if gradient is None or not gradient.any():
             raise TypeError(

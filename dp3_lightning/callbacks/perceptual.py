@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dp3_lightning.assets import asset_path
 from dp3_lightning.callbacks.base import LossCallback
 from dp3_lightning.callbacks.pixel import warn_without_identity_term
+from dp3_lightning.checks import check_choice
 from dp3_lightning.losses.perceptual import (
     MobileNetV2Distance,
     lpips_distance,
@@ -18,6 +19,9 @@ from dp3_lightning.losses.perceptual import (
     perceptual_loss,
 )
 from dp3_lightning.structures import GeneratorStep
+
+PerceptualNet = Literal["auto", "alex", "vgg", "mobilenet_v2"]
+PerceptualMode = Literal["ring", "full"]
 
 
 class PerceptualLoss(LossCallback):
@@ -40,11 +44,13 @@ class PerceptualLoss(LossCallback):
         weight: float = 1.0,
         warmup_steps: int = 0,
         name: str | None = None,
-        net: Literal["auto", "alex", "vgg", "mobilenet_v2"] = "auto",
+        net: PerceptualNet = "auto",
         weights: str | None = None,
-        mode: Literal["ring", "full"] = "ring",
+        mode: PerceptualMode = "ring",
     ) -> None:
         super().__init__(weight, warmup_steps, name)
+        check_choice(get_args(PerceptualNet), net=net)
+        check_choice(get_args(PerceptualMode), mode=mode)
         self.net, self.weights, self.mode = net, weights, mode
         self._distance: tuple[nn.Module, ...] = ()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp3_lightning.data.analysis import VideoAnalysis
 from dp3_lightning.faces.tracker import link_detections
-from dp3_lightning.structures import Detection, FloatArray
+from dp3_lightning.structures import Detection, FloatArray, Track
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,15 @@ class ClipEntry:
         video: index into the list of videos.
         start: index of the first frame.
         boxes: ``(T, 4)`` float64, the face as detected (gaps interpolated), pixels of the frame.
+        track: number of the face's track in the video.
+        others: per frame, ``(n, 4)`` boxes of the further faces there.
     """
 
     video: int
     start: int
     boxes: FloatArray
+    track: int = 0
+    others: Sequence[FloatArray] = ()
 
 
 def clips_of_video(
@@ -36,6 +40,7 @@ def clips_of_video(
     stride: int,
     min_face_size: float = 16.0,
     min_score: float = 0.5,
+    cover_end: bool = False,
 ) -> list[ClipEntry]:
     """Cut the face tracks of a video into clips; none crosses a cut or a lost frame.
 
@@ -47,6 +52,8 @@ def clips_of_video(
         stride: frames from the start of one clip to the next of the same track.
         min_face_size: shortest side of a face, in pixels, as the median over the clip.
         min_score: a clip needs one detection of at least this score.
+        cover_end: add a last clip that overlaps the one before, so that no frame of a long enough
+            track is left out.
     """
     start, stop = span.start, min(span.stop, analysis.n_frames)
     if stop - start < clip_length:
@@ -55,15 +62,31 @@ def clips_of_video(
     breaks = [b - start for b in (*analysis.breaks, *(i for i in lost)) if start < b < stop]
     detections = analysis.detections(start, stop)
     entries = []
-    for track in link_detections(detections, breaks):
+    tracks = link_detections(detections, breaks)
+    for number, track in enumerate(tracks):
         scores = _scores(track.boxes, detections[track.start : track.stop])
-        for offset in range(0, len(track.boxes) - clip_length + 1, stride):
+        offsets = list(range(0, len(track.boxes) - clip_length + 1, stride))
+        if cover_end and offsets and offsets[-1] + clip_length < len(track.boxes):
+            offsets.append(len(track.boxes) - clip_length)
+        for offset in offsets:
             boxes = track.boxes[offset : offset + clip_length]
             sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
             confident = scores[offset : offset + clip_length].max() >= min_score
             if confident and np.median(sides) >= min_face_size:
-                entries.append(ClipEntry(video, start + track.start + offset, boxes))
+                first = track.start + offset
+                others = [_others(tracks, number, first + i) for i in range(clip_length)]
+                entries.append(ClipEntry(video, start + first, boxes, number, others))
     return entries
+
+
+def _others(tracks: Sequence[Track], own: int, frame: int) -> FloatArray:
+    """Return the boxes of all other tracks that reach over a frame, ``(n, 4)``."""
+    boxes = [
+        track.boxes[frame - track.start]
+        for number, track in enumerate(tracks)
+        if number != own and track.start <= frame < track.stop
+    ]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def _scores(boxes: FloatArray, detections: Sequence[Sequence[Detection]]) -> FloatArray:

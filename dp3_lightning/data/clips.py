@@ -75,25 +75,19 @@ class VideoClips(Dataset[dict[str, Any]]):
         index, epoch = key if isinstance(key, tuple) else (key, 0)
         entry = self.entries[index]
         rng = np.random.default_rng(stable_hash(self.seed, "augment", epoch, index))
-        windows = self._windows(entry.boxes, self.readers[entry.video].size, rng)
+        reader = self.readers[entry.video]
+        windows = self._windows(entry.boxes, reader.size, rng)
         frames, cuts = self._decode(entry, windows)
-        boxes = np.stack(
-            [
-                box_in_crop(b, w, self.image_size)
-                for b, w in zip(self._holes(entry.boxes, rng), windows, strict=True)
-            ]
-        )
-        # box_in_crop scales both axes alike, as DeepPrivacy2 does; the crop is stretched.
-        boxes[:, ::2] *= self.image_size[1] / self.image_size[0]
+        holes = self._holes(entry.boxes, rng)
         crops = np.stack(
             [crop_frame(f, w, self.image_size) for f, w in zip(frames, cuts, strict=True)]
         )
-        if rng.random() < self.flip:
+        flipped = bool(rng.random() < self.flip)
+        if flipped:
             crops = crops[:, :, ::-1]
-            width = self.image_size[1]
-            boxes = np.stack(
-                [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1
-            )
+        boxes = np.concatenate(
+            [self._in_crop(b[None], w, flipped) for b, w in zip(holes, windows, strict=True)]
+        )
         masks = np.stack([hole_mask(box, self.image_size) for box in boxes])
         clip = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2)
         sample: dict[str, Any] = {
@@ -101,13 +95,36 @@ class VideoClips(Dataset[dict[str, Any]]):
             "keep_mask": torch.from_numpy(masks)[:, None],
             "box": torch.from_numpy(boxes.astype(np.float32)),
             "frame_index": torch.arange(entry.start, entry.start + self.clip_length),
+            "other_faces": self._other_faces(entry, windows, flipped),
             "sample_index": index,
-            "source": self.readers[entry.video].path.name,
+            "track_key": stable_hash(reader.path.name, entry.video, entry.track),
+            "frame_rate": float(reader.average_rate),
+            "source": reader.path.name,
             "pair_valid": torch.ones(self.clip_length - 1, dtype=torch.bool),
         }
         if self.flow is not None and self.clip_length > 1:
             sample |= measure_flow(sample["clip"], self.flow)
         return sample
+
+    def _in_crop(self, boxes: FloatArray, window: Window, flipped: bool) -> FloatArray:
+        """Boxes ``(n, 4)`` of the frame in pixels of the crop, which may be stretched."""
+        height, width = self.image_size
+        moved = np.array([box_in_crop(box, window, (height, width)) for box in boxes])
+        moved = moved.reshape(-1, 4)
+        # box_in_crop scales both axes alike, as DeepPrivacy2 does; the crop is stretched.
+        moved[:, ::2] *= width / height
+        if flipped:
+            moved[:, [0, 2]] = width - moved[:, [2, 0]]
+        return moved
+
+    def _other_faces(self, entry: ClipEntry, windows: Sequence[Window], flipped: bool) -> Tensor:
+        """Where other people's faces are, ``(T, 1, H, W)`` uint8."""
+        others = entry.others or [np.zeros((0, 4))] * self.clip_length
+        found = torch.zeros(self.clip_length, 1, *self.image_size, dtype=torch.uint8)
+        for frame, (boxes, window) in enumerate(zip(others, windows, strict=True)):
+            for box in self._in_crop(boxes, window, flipped):
+                found[frame, 0] |= torch.from_numpy(hole_mask(box, self.image_size) == 0)
+        return found
 
     def _decode(
         self, entry: ClipEntry, windows: Sequence[Window]

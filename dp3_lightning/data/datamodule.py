@@ -24,8 +24,17 @@ from dp3_lightning.data.workers import limit_worker_threads
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
+from dp3_lightning.randomness import stable_hash
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import UnreadableVideoError, VideoReader
+
+_STAGE_SPLITS: dict[str | None, tuple[str, ...]] = {
+    None: (*SPLITS, "predict"),
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
 
 
 class VideoClipDataModule(LightningDataModule):
@@ -115,6 +124,7 @@ class VideoClipDataModule(LightningDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.seed = seed
         self.clips: dict[str, VideoClips] = {}
+        self._found: tuple[list[VideoSource], list[VideoReader], list[VideoAnalysis]] | None = None
 
     # ------------------------------------------------------------------ index
 
@@ -122,41 +132,40 @@ class VideoClipDataModule(LightningDataModule):
         """Fetch sample clips and find the faces of all videos, once per machine."""
         for name in asset_names(self.source):
             asset_path(name)
-        self._analyze(find_videos(self.source))
+        self._analyzed()
 
     def setup(self, stage: str | None = None) -> None:
-        """Build the list of clips of every split from the cached analyses."""
-        del stage
-        if self.clips:
+        """Build the list of clips of the splits that a stage needs, from the cached analyses."""
+        wanted = [split for split in _STAGE_SPLITS[stage] if split not in self.clips]
+        if not wanted:
             return
-        videos, readers, analyses = self._analyze(find_videos(self.source))
+        videos, readers, analyses = self._analyzed()
         self._check_faces(analyses)
-        spans = [
-            seconds_to_frames([float(t) for t in r.times], v.start, v.end)
-            for v, r in zip(videos, readers, strict=True)
-        ]
-        assigned = self._assignment(videos)
-        entries = {
-            split: self._entries(split, assigned, videos, spans, analyses)
-            for split in (*SPLITS, "predict")
-        }
-        self._check_entries(entries, analyses)
-        for split, found in entries.items():
-            training = split == "train"
+        assigned = {} if wanted == ["predict"] else self._assignment(videos)
+        for split in wanted:
+            entries = self._entries(split, assigned)
+            self._check_entries(split, entries, analyses)
+            training, predicting = split == "train", split == "predict"
             self.clips[split] = VideoClips(
                 readers,
-                found if training or split == "predict" else _spread(found, self.max_eval_clips),
+                entries if training or predicting else _spread(entries, self.max_eval_clips),
                 self.clip_length,
                 self.image_size,
                 self.crop_rule,
                 flip=self.flip if training else 0.0,
                 hole_jitter=self.hole_jitter if training else "detected",
                 window_jitter=self.window_jitter if training else 0.0,
-                flow=self.flow if split != "predict" else None,
+                flow=None if predicting else self.flow,
                 seed=self.seed,
             )
-        counts = {split: len(clips) for split, clips in self.clips.items() if split != "predict"}
+        counts = {split: len(self.clips[split]) for split in wanted}
         rank_zero_info(f"Clips of {self.clip_length} frames: {counts} from {len(videos)} videos.")
+
+    def _analyzed(self) -> tuple[list[VideoSource], list[VideoReader], list[VideoAnalysis]]:
+        """Videos, readers and analyses; made once per process."""
+        if self._found is None:
+            self._found = self._analyze(find_videos(self.source, stills=self.clip_length == 1))
+        return self._found
 
     def _analyze(
         self, videos: Sequence[VideoSource]
@@ -185,26 +194,25 @@ class VideoClipDataModule(LightningDataModule):
                 f"{self.detector.name}: lower the detector's `threshold`, or check `source`."
             )
 
-    def _entries(
-        self,
-        split: str,
-        assigned: dict[str, str],
-        videos: Sequence[VideoSource],
-        spans: Sequence[range],
-        analyses: Sequence[VideoAnalysis],
-    ) -> list[ClipEntry]:
+    def _entries(self, split: str, assigned: dict[str, str]) -> list[ClipEntry]:
         everywhere = split == "predict"
         stride = self.stride if split == "train" else self.clip_length
-        by_group = self.split_by == "group" and not everywhere
         entries: list[ClipEntry] = []
-        for index, (video, span, analysis) in enumerate(zip(videos, spans, analyses, strict=True)):
-            if by_group and assigned[video.group] != split:
+        for index, (video, reader, analysis) in enumerate(zip(*self._analyzed(), strict=True)):
+            if assigned and not everywhere and assigned[video.group] != split:
                 continue
+            span = seconds_to_frames([float(t) for t in reader.times], video.start, video.end)
             if self.split_by == "time" and not everywhere:
                 part = time_span(len(span), split, self.fractions)
                 span = range(span.start + part.start, span.start + part.stop)
             entries += clips_of_video(
-                analysis, index, span, self.clip_length, stride, self.min_face_size
+                analysis,
+                index,
+                span,
+                self.clip_length,
+                stride,
+                self.min_face_size,
+                cover_end=everywhere,
             )
         return entries
 
@@ -221,20 +229,63 @@ class VideoClipDataModule(LightningDataModule):
         return assign_groups(free, self.fractions, fixed, self.seed) if free else fixed
 
     def _check_entries(
-        self, entries: dict[str, list[ClipEntry]], analyses: Sequence[VideoAnalysis]
+        self, split: str, entries: list[ClipEntry], analyses: Sequence[VideoAnalysis]
     ) -> None:
-        if not entries["predict"]:
+        if entries or self.fractions.get(split) == 0:
+            return
+        longest = longest_face_run(analyses)
+        if split == "predict" or longest < self.clip_length:
             raise ValueError(
                 f"No clip of {self.clip_length} frames: the longest run of frames with a face in "
-                f"{self.source!r} has {longest_face_run(analyses)} frames. Lower `clip_length`, or "
+                f"{self.source!r} has {longest} frames. Lower `clip_length`, or "
                 f"`min_face_size` ({self.min_face_size} px)."
             )
-        wanted = ["train", *(s for s in ("val", "test") if self.fractions[s] > 0)]
-        for split in wanted:
-            if not entries[split]:
+        remedy = (
+            "lower `val_fraction` and `test_fraction`"
+            if split == "train"
+            else f"raise `{split}_fraction`"
+        )
+        raise ValueError(
+            f"No clip of {self.clip_length} frames with a face of {self.min_face_size} px in the "
+            f"`{split}` split: {remedy}, lower `clip_length` or `min_face_size`, or add video."
+        )
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was trained on, as hashes, to keep it out of later evaluations."""
+        videos, _, _ = self._analyzed()
+        train = self.clips.get("train")
+        used = sorted({clip.video for clip in train.entries}) if train else []
+        return {
+            "split_by": self.split_by,
+            "fractions": dict(self.fractions),
+            "trained": [_video_key(videos[index]) for index in used],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to evaluate on what a checkpoint was trained on.
+
+        Raises:
+            ValueError: a held-out video (or part of one) was in the training split.
+        """
+        trained = set(state_dict["trained"])
+        videos, _, _ = self._analyzed()
+        same_parts = (state_dict["split_by"], state_dict["fractions"]) == ("time", self.fractions)
+        if self.split_by == "time" and same_parts:
+            return
+        for split in ("val", "test"):
+            held_out = (
+                {clip.video for clip in self.clips[split].entries} if split in self.clips else ()
+            )
+            seen = [
+                videos[i].path.name for i in sorted(held_out) if _video_key(videos[i]) in trained
+            ]
+            if seen:
                 raise ValueError(
-                    f"No clip of {self.clip_length} frames in the `{split}` split: raise "
-                    f"its fraction, lower `clip_length`, or add video."
+                    f"{len(seen)} videos of the `{split}` split were trained on (first: "
+                    f"{seen[0]!r}), so its figures would flatter. Keep `split_by`, the fractions "
+                    "and `seed` as they were in training, or give other videos in `source`."
                 )
 
     # ------------------------------------------------------------------ loaders
@@ -266,6 +317,11 @@ class VideoClipDataModule(LightningDataModule):
 
     def _evaluation(self, split: str) -> DataLoader[Any]:
         clips, (world, rank) = self.clips[split], self._rank()
+        if len(clips) < world:
+            raise ValueError(
+                f"{len(clips)} clips in the `{split}` split are too few for {world} processes: use "
+                "fewer `trainer.devices`, a larger fraction or a smaller `clip_length`."
+            )
         # Every clip once: ranks may differ in length, and the metrics are weighted by clips.
         shard = EvaluationSampler(clips, world, rank)
         return DataLoader(
@@ -282,7 +338,7 @@ class VideoClipDataModule(LightningDataModule):
         Raises:
             ValueError: there is no test split.
         """
-        if not len(self.clips["test"]):
+        if not self.fractions["test"]:
             raise ValueError("No test split: set `test_fraction` above 0.")
         return self._evaluation("test")
 
@@ -295,3 +351,8 @@ def _spread(entries: list[ClipEntry], limit: int | None) -> list[ClipEntry]:
     if limit is None or len(entries) <= limit:
         return entries
     return [entries[round(i * (len(entries) - 1) / max(limit - 1, 1))] for i in range(limit)]
+
+
+def _video_key(video: VideoSource) -> int:
+    """Hash that names a video (and the part of it in use) without telling its name."""
+    return stable_hash(str(video.path.resolve()), str(video.start), str(video.end))

@@ -13,6 +13,7 @@ from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.data.splits import SPLITS
 from dp3_lightning.video import VIDEO_SUFFIXES
 
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _MANIFEST_KEYS = {"path", "identity", "split", "start", "end"}
 
 
@@ -45,7 +46,9 @@ def asset_names(source: str | Path | Sequence[str | Path]) -> list[str]:
     return [str(p) for p in parts if _is_asset(str(p)) and not Path(p).exists()]
 
 
-def find_videos(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
+def find_videos(
+    source: str | Path | Sequence[str | Path], stills: bool = False
+) -> list[VideoSource]:
     """Resolve a source.
 
     Args:
@@ -54,6 +57,7 @@ def find_videos(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
             manifest with one object per line (``path`` relative to the manifest, optional
             ``identity``, ``split``, ``start`` and ``end`` in seconds), the name of a sample asset,
             or a list of these.
+        stills: take pictures from folders too, as videos of one frame.
 
     Returns:
         Videos in a stable order.
@@ -63,19 +67,19 @@ def find_videos(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
         ValueError: a folder without videos, a malformed manifest (with its line), or frames that
             are named twice.
     """
-    videos = _find(source)
+    videos = _find(source, VIDEO_SUFFIXES | IMAGE_SUFFIXES if stills else VIDEO_SUFFIXES)
     _refuse_overlaps(videos)
     return videos
 
 
-def _find(source: str | Path | Sequence[str | Path]) -> list[VideoSource]:
+def _find(source: str | Path | Sequence[str | Path], suffixes: frozenset[str]) -> list[VideoSource]:
     if not isinstance(source, (str, Path)):
         if not source:
             raise ValueError("Expected `source` to name at least one video, got an empty list.")
-        return [video for part in source for video in _find(part)]
+        return [video for part in source for video in _find(part, suffixes)]
     path = Path(source).expanduser()
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, suffixes)
     if path.suffix == ".jsonl" and path.is_file():
         return _from_manifest(path)
     if path.is_file():
@@ -105,11 +109,11 @@ def _refuse_overlaps(videos: Sequence[VideoSource]) -> None:
         others.append(video)
 
 
-def _from_folder(folder: Path) -> list[VideoSource]:
+def _from_folder(folder: Path, suffixes: frozenset[str]) -> list[VideoSource]:
     files = sorted(
         p
         for p in folder.rglob("*")
-        if p.suffix.lower() in VIDEO_SUFFIXES
+        if p.suffix.lower() in suffixes
         and p.is_file()
         # Unfinished output of a writer, macOS's `._clip.mp4`, rubbish bins.
         and not any(part.startswith(".") for part in p.relative_to(folder).parts)
@@ -117,7 +121,8 @@ def _from_folder(folder: Path) -> list[VideoSource]:
     if not files:
         raise ValueError(
             f"No video in the folder {str(folder)!r} (searched recursively for "
-            f"{', '.join(sorted(VIDEO_SUFFIXES))}): check `source`."
+            f"{', '.join(sorted(suffixes))}): check `source`. Pictures count with "
+            "`clip_length: 1` only."
         )
     relative = [p.relative_to(folder) for p in files]
     groups = [r.parts[0] if len(r.parts) > 1 else r.stem for r in relative]

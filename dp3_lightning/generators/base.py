@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dp3_lightning.numerics import at_least_float32
+
 
 def check_clip_inputs(clip: Tensor, keep_mask: Tensor, clip_name: str = "condition") -> None:
     """Raise unless a clip ``(B, T, 3, H, W)`` and a mask ``(B, T, 1, H, W)`` belong together.
@@ -27,7 +29,7 @@ def check_clip_inputs(clip: Tensor, keep_mask: Tensor, clip_name: str = "conditi
 
 def composite(real: Tensor, keep_mask: Tensor, raw: Tensor) -> Tensor:
     """Return ``keep_mask * real + (1 - keep_mask) * raw``, at least float32, plain gradient."""
-    raw = raw if raw.dtype == torch.float64 else raw.float()
+    raw = at_least_float32(raw)
     return keep_mask * real + (1 - keep_mask) * raw
 
 
@@ -37,10 +39,12 @@ class GeneratorAdapter(nn.Module, ABC):
     Attributes:
         image_size: ``(height, width)`` the network was made for, in pixels.
         z_dim: width of the latent; 0 for generators without one.
+        needs_clip: whether ``conditions["clip"]`` must hold the real frames, as for blurring.
     """
 
     image_size: tuple[int, int]
     z_dim: int
+    needs_clip: bool = False
 
     @property
     def config(self) -> dict[str, Any] | None:

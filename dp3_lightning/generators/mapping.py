@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -113,6 +115,13 @@ class MappingNetwork(nn.Module):
             w_indices = np.random.randint(0, len(centers), size=(len(w),))
         indices = torch.as_tensor(w_indices, device=centers.device, dtype=torch.long)
         return self._truncate(centers[indices], w, truncation_value)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        """Take centres where the state has them, so that a checkpoint loads without its origin."""
+        centers = state_dict.get(f"{prefix}w_centers")
+        if centers is not None and getattr(self, "w_centers", None) is None:
+            self.set_centers(centers)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def set_centers(self, centers: Tensor) -> None:
         """Attach centres ``(K, w_dim)`` for multi-modal truncation; they enter the state dict."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dp3_lightning.generators.base import GeneratorAdapter
 from dp3_lightning.generators.checkpoints import load_weights
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
+from dp3_lightning.numerics import at_least_float32
 
 
 class StyleGANUnetAdapter(GeneratorAdapter):
@@ -78,7 +79,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
     def latent_sum(self, z: Tensor) -> Tensor | None:
         """Return the sum of the styles of ``z`` ``(B, z_dim)``, shape ``(w_dim,)``."""
         styles: Tensor = self.net.style_net(z)
-        return styles.float().sum(dim=0) if styles.dtype != torch.float64 else styles.sum(dim=0)
+        return at_least_float32(styles).sum(dim=0)
 
     def update_latent_average(self, w_mean: Tensor) -> None:
         """Move ``style_net.w_avg`` towards ``w_mean`` ``(w_dim,)``."""

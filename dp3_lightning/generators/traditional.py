@@ -36,6 +36,8 @@ class BlurGenerator(_TraditionalGenerator):
         sigma: standard deviation in pixels.
     """
 
+    needs_clip = True
+
     def __init__(self, image_size: tuple[int, int] = (128, 128), sigma: float = 7.0) -> None:
         super().__init__(image_size)
         check_above(0, sigma=sigma)
@@ -66,6 +68,8 @@ class PixelateGenerator(_TraditionalGenerator):
         image_size: ``(height, width)`` in pixels.
         blocks: number of blocks along each side.
     """
+
+    needs_clip = True
 
     def __init__(self, image_size: tuple[int, int] = (128, 128), blocks: int = 8) -> None:
         super().__init__(image_size)

@@ -93,16 +93,22 @@ def warping_error(
     """Return the mean squared warping error of each clip over a region (Lai et al. 2018); a metric.
 
     Args:
-        clip: ``(B, T, C, H, W)`` in [-1, 1].
+        clip: ``(B, T, C, H, W)`` in [-1, 1]; the error is that of the levels in [0, 1].
         region: ``(B, T, 1, H, W)``, where to measure, on the grid of the later frame.
         flow_to_previous: ``(B, T-1, 2, H, W)`` of the original video.
         flow_from_previous: ``(B, T-1, 2, H, W)`` of the original video.
         pair_valid: ``(B, T-1)`` bool.
 
     Returns:
-        ``(B,)``; 0 where nothing can be compared.
+        ``(B,)``: the mean over the frame pairs in which something can be compared; NaN for a clip
+        without any.
     """
     with torch.no_grad():
         visible = pair_visibility(flow_to_previous, flow_from_previous, pair_valid, True)
         difference = warp_difference(clip[:, 1:], clip[:, :-1], flow_to_previous)
-        return masked_mean(difference.square(), region[:, 1:] * visible)
+        weight = (region[:, 1:] * visible).flatten(2)
+        squared = (difference / 2).square().mean(dim=2).flatten(2)
+        compared = weight.sum(dim=2)
+        per_pair = (squared * weight).sum(dim=2) / compared.clamp_min(1)
+        usable = compared > 0
+        return torch.where(usable, per_pair, 0.0).sum(dim=1) / usable.sum(dim=1)

@@ -27,6 +27,14 @@ def sample_keys(batch: Batch, rank: int) -> list[int]:
     return [rank * n_clips + i for i in range(n_clips)]
 
 
+def track_keys(batch: Batch, rank: int) -> list[int]:
+    """Return one number per clip that keys its pseudonym: ``track_key``, else as in training."""
+    if "track_key" in batch:
+        keys: list[int] = batch["track_key"].tolist()
+        return keys
+    return sample_keys(batch, rank)
+
+
 def split_batch(batch: Batch, n_parts: int) -> list[tuple[Batch, float]]:
     """Split a batch along its clips.
 

@@ -39,8 +39,10 @@ class ClipMetrics(nn.Module):
         flow = (batch["flow_to_previous"], batch["flow_from_previous"], batch["pair_valid"])
         error = warping_error(fake, 1 - keep_mask, *flow)
         floor = warping_error(clip, 1 - keep_mask, *flow)
-        self.warping_error.update(error)
-        self.warping_error_excess.update(error - floor)
+        comparable = ~floor.isnan()  # by the visibility, which the generated frames share
+        if comparable.any():
+            self.warping_error.update(error[comparable])
+            self.warping_error_excess.update((error - floor)[comparable])
 
     def compute(self) -> dict[str, Tensor]:
         """Return the means over all processes, without those that saw no clip; start anew."""

@@ -10,6 +10,8 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from torch.nn import Parameter
 from torch.optim import Adam
 
+from dp3_lightning.numerics import ramp
+
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
 
@@ -39,7 +41,7 @@ def lr_factor(
     Raises:
         MisconfigurationException: a decaying schedule without ``max_steps``.
     """
-    factor = min(1.0, (update + 1) / warmup_steps) if warmup_steps else 1.0
+    factor = ramp(update + 1, warmup_steps)  # an update with rate 0 would be wasted
     if schedule == "constant":
         return factor
     if total <= 0:

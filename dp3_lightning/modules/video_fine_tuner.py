@@ -6,6 +6,7 @@ import copy
 from typing import Any, cast, get_args
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -17,7 +18,7 @@ from dp3_lightning.checks import check_above, check_at_least, check_choice
 from dp3_lightning.discriminators import DiscriminatorAdapter
 from dp3_lightning.generators import GeneratorAdapter, composite, mask_output
 from dp3_lightning.generators.base import check_clip_inputs
-from dp3_lightning.generators.checkpoints import CONFIG_KEY
+from dp3_lightning.generators.checkpoints import CONFIG_KEY, key_problems
 from dp3_lightning.losses.adversarial import (
     discriminator_adversarial_loss,
     epsilon_penalty,
@@ -25,7 +26,13 @@ from dp3_lightning.losses.adversarial import (
     r1_gradient_penalty,
 )
 from dp3_lightning.modules.averaging import averaging_decay, update_average
-from dp3_lightning.modules.batches import Batch, frame_conditions, sample_keys, split_batch
+from dp3_lightning.modules.batches import (
+    Batch,
+    frame_conditions,
+    sample_keys,
+    split_batch,
+    track_keys,
+)
 from dp3_lightning.modules.clip_metrics import ClipMetrics
 from dp3_lightning.modules.optimization import (
     LearningRateSchedule,
@@ -33,8 +40,12 @@ from dp3_lightning.modules.optimization import (
     lazy_adam,
     lr_factor,
 )
+from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.randomness import keyed_normal
 from dp3_lightning.structures import GeneratorStep
+
+_LEAST_SCALE = 1e-8  # of fp16's loss scaling, as in DeepPrivacy2
+_SCALE_INTERVAL = 10  # updates between looks at it, each of which waits for the device
 
 
 class VideoFineTuner(LightningModule):
@@ -119,6 +130,8 @@ class VideoFineTuner(LightningModule):
         self._freeze(trainable)
         self.generator_ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
+        self._pending: dict[str, Tensor] = {}  # values to log at the end of the update
+        self._share = 1.0  # of the clips in the part of the batch at work
         self.metrics = torch.nn.ModuleDict({"val": ClipMetrics(), "test": ClipMetrics()})
 
     # ------------------------------------------------------------------ set-up
@@ -145,6 +158,11 @@ class VideoFineTuner(LightningModule):
         hp = self.hparams
         d_lr = hp["generator_lr"] if hp["discriminator_lr"] is None else hp["discriminator_lr"]
         trained = [p for p in self.generator.parameters() if p.requires_grad]
+        if not trained:
+            raise MisconfigurationException(
+                f"{type(self.generator).__name__} has nothing to train: use `validate`, `test` or "
+                "`predict` with it, or another `trainable`."
+            )
         g_opt = Adam(trained, lr=hp["generator_lr"], betas=hp["betas"])
         d_opt = lazy_adam(
             list(self.discriminator.parameters()), d_lr, hp["betas"], hp["r1_interval"]
@@ -168,7 +186,10 @@ class VideoFineTuner(LightningModule):
             Composites ``(B, T, 3, H, W)``, clamped to [-1, 1].
         """
         clip, keep_mask = batch["clip"], batch["keep_mask"]
-        raw = self.generator_ema(clip * keep_mask, keep_mask, z, conditions=frame_conditions(batch))
+        extra = frame_conditions(batch)
+        if self.generator_ema.needs_clip:
+            extra["clip"] = clip
+        raw = self.generator_ema(clip * keep_mask, keep_mask, z, conditions=extra)
         return composite(clip, keep_mask, raw).clamp(-1, 1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -180,6 +201,8 @@ class VideoFineTuner(LightningModule):
         g_opt, d_opt = cast(list[LightningOptimizer], self.optimizers())
         self._update_discriminator(parts, d_opt)
         self._update_generator(parts, g_opt)
+        self._log_pending()
+        self._check_loss_scale()
         self.images_seen += n_images
         update_average(self.generator_ema, self.generator, decay)
         for schedule in cast(list[LambdaLR], self.lr_schedulers()):
@@ -200,9 +223,10 @@ class VideoFineTuner(LightningModule):
         w_sum: Tensor | None = None
         for batch, share in parts:
             z = self._latents(batch, "discriminator", step)
+            self._share = share
             terms = self._discriminator_terms(batch, z, lazy)
             check_finite(self, terms, "discriminator")
-            self.manual_backward(torch.stack(list(terms.values())).sum() * share)
+            self._backward(torch.stack(list(terms.values())).sum() * share)
             latent_sum = self.generator.latent_sum(z)
             if latent_sum is not None:
                 w_sum = latent_sum if w_sum is None else w_sum + latent_sum
@@ -211,6 +235,11 @@ class VideoFineTuner(LightningModule):
         self.untoggle_optimizer(d_opt)
         if w_sum is not None:
             self._track_latent_average(w_sum, sum(len(batch["clip"]) for batch, _ in parts))
+
+    def _backward(self, loss: Tensor) -> None:
+        """Go back outside autocast, which would reach the penalty's second derivatives."""
+        with torch.autocast(loss.device.type, enabled=False):
+            self.manual_backward(loss)
 
     def _discriminator_terms(self, batch: Batch, z: Tensor, lazy: bool) -> dict[str, Tensor]:
         hp, extra = self.hparams, frame_conditions(batch)
@@ -254,9 +283,10 @@ class VideoFineTuner(LightningModule):
         self.toggle_optimizer(g_opt)
         g_opt.zero_grad()
         for batch, share in parts:
+            self._share = share
             terms = self._generator_terms(batch)
             check_finite(self, terms, "generator")
-            self.manual_backward(torch.stack(list(terms.values())).sum() * share)
+            self._backward(torch.stack(list(terms.values())).sum() * share)
         g_opt.step()
         self.untoggle_optimizer(g_opt)
 
@@ -276,12 +306,12 @@ class VideoFineTuner(LightningModule):
 
         autocast = torch.is_autocast_enabled(clip.device.type)
         raw = self.generator(condition, keep_mask, z, conditions=extra)
-        raw = raw if raw.dtype == torch.float64 else raw.float()
+        raw = at_least_float32(raw)
         # DeepPrivacy2's rescaled gradient for its own game, the plain one for the additive terms.
         folded = mask_output(condition.flatten(0, 1), keep_mask.flatten(0, 1), raw.flatten(0, 1))
         scores = self.discriminator(folded.view_as(raw), condition, keep_mask, extra)
         adversarial = generator_adversarial_loss(scores)
-        self._log("train/generator/adversarial", adversarial, prog_bar=True)
+        self._log("train/generator/adversarial", adversarial)
         seen = GeneratorStep(
             real=clip,
             fake=composite(clip, keep_mask, raw),
@@ -293,16 +323,35 @@ class VideoFineTuner(LightningModule):
             seed=self.hparams["seed"],
         )
         weighted = adversarial * self._adversarial_weight(step)
-        return {"adversarial": weighted, **collect_losses(self, seen)}
+        return {"adversarial": weighted, **collect_losses(self, seen, self._log)}
 
     def _adversarial_weight(self, step: int) -> float:
-        warmup = self.hparams["adversarial_warmup_steps"]
-        return float(
-            self.hparams["adversarial_weight"] * (min(1.0, step / warmup) if warmup else 1.0)
-        )
+        hp = self.hparams
+        return float(hp["adversarial_weight"] * ramp(step, hp["adversarial_warmup_steps"]))
 
-    def _log(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
-        self.log(name, value.detach(), prog_bar=prog_bar, sync_dist=True)
+    def _log(self, name: str, value: Tensor) -> None:
+        """Keep a value for the log; parts of a batch add up by their share of its clips."""
+        share = value.detach() * self._share
+        self._pending[name] = self._pending[name] + share if name in self._pending else share
+
+    def _log_pending(self) -> None:
+        for name, value in self._pending.items():
+            on_bar = name.startswith("train/generator/") and not name.endswith("gradient_norm")
+            self.log(name, value, prog_bar=on_bar, sync_dist=True)
+        self._pending.clear()
+
+    def _check_loss_scale(self) -> None:
+        """Stop when half precision has skipped updates until its loss scale is gone."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None or self.trainer.global_step % _SCALE_INTERVAL:
+            return
+        if scaler.get_scale() < _LEAST_SCALE:
+            raise FloatingPointError(
+                f"The gradients are not finite however small the loss scale (now "
+                f"{scaler.get_scale():g}, after {self.trainer.global_step} updates): these updates "
+                "were skipped. Lower the learning rate or the weights of the losses, or use "
+                "`precision: bf16-mixed`."
+            )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip and check gradients; here they are unscaled already."""
@@ -313,6 +362,7 @@ class VideoFineTuner(LightningModule):
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        self._share = 1.0
         self._log(f"train/{network}/gradient_norm", norm)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not torch.isfinite(norm):  # a scaler skips such a step by itself
@@ -320,6 +370,20 @@ class VideoFineTuner(LightningModule):
                 f"The {network}'s gradient is not finite after {self.trainer.global_step} updates. "
                 "Training stops before the weights are touched; the last checkpoint is good. Lower "
                 "the learning rate or the weights of the losses."
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the keys before anything is loaded.
+
+        Raises:
+            ValueError: keys or shapes do not fit; every one is listed.
+        """
+        problems = key_problems(checkpoint["state_dict"], self.state_dict())
+        if problems:
+            raise ValueError(
+                "The checkpoint does not fit this model: give the `generator` and `discriminator` "
+                f"presets it was trained with. {len(problems)} problems:\n  "
+                + "\n  ".join(problems)
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -358,12 +422,12 @@ class VideoFineTuner(LightningModule):
 
     @torch.no_grad()
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Anonymize clips with one fixed latent per clip.
+        """Anonymize clips with one fixed latent per face track, so that a person keeps a face.
 
         Returns:
             ``fake`` ``(B, T, 3, H, W)`` in [-1, 1], and the batch's ``source`` and ``frame_index``.
         """
-        keys = sample_keys(batch, self.global_rank)
+        keys = track_keys(batch, self.global_rank)
         z = keyed_normal(keys, self.generator.z_dim, self.hparams["seed"], "evaluation")
         fake = self(batch, z.to(batch["clip"]))
         return {

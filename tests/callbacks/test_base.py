@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
@@ -92,8 +93,18 @@ def test_warmup_ramps_the_weight_and_logs_the_raw_value() -> None:
 
 
 def test_module_that_never_asks_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="never asked"):
+    with pytest.raises(MisconfigurationException, match="never asked"):
         fit(Toy(manual=True, ask=False), [Double()])
+
+
+def test_module_that_asks_later_is_not_refused() -> None:
+    callback = Double()
+    module = fit(Toy(manual=True), [callback])
+    callback._asked = False
+    for batch_idx in range(49):
+        callback.on_train_batch_end(module.trainer, module, None, None, batch_idx)
+    with pytest.raises(MisconfigurationException, match="never asked"):
+        callback.on_train_batch_end(module.trainer, module, None, None, 49)
 
 
 def test_two_terms_of_one_name_are_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -105,3 +106,46 @@ def test_bar_counts_updates_over_epochs_with_short_names(tmp_path: Path) -> None
 def test_bad_arguments_are_named(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option}.*0"):
         ClipPreview(**{option: 0})
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return (np.abs(picture.astype(int) - 128) <= 1).all(axis=-1)
+
+
+@pytest.mark.parametrize("show_original", [False, True])
+def test_other_peoples_faces_are_not_shown(tmp_path: Path, show_original: bool) -> None:
+    class TwoFaces(SyntheticDataModule):
+        def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
+            other = torch.zeros_like(batch["keep_mask"], dtype=torch.uint8)
+            other[..., :8, :8] = 1
+            return batch | {"other_faces": other}
+
+    torch.manual_seed(0)
+    module = VideoFineTuner(StyleGANUnetAdapter("tiny32"), DiscriminatorAdapter("tiny32"))
+    preview = ClipPreview(n_clips=1, show_original=show_original)
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[preview],
+        enable_progress_bar=False,
+        limit_val_batches=1,
+        limit_predict_batches=1,
+    )
+    trainer.validate(module, datamodule=TwoFaces(), verbose=False)
+    # `validate` must not overwrite the pictures of a run.
+    assert [p.name for p in preview.paths] == ["validation.png", "validation.mp4"]
+    strip = picture(preview.paths[0])
+    for row in range(2):  # condition, generated
+        corner = strip[row * SIZE : row * SIZE + 8, LABEL_WIDTH : LABEL_WIDTH + 8]
+        assert grey(corner).all() != show_original
+
+
+def test_prediction_has_the_frame_rate_of_its_video(tmp_path: Path) -> None:
+    preview = ClipPreview()
+    batch = batch_of(2) | {"frame_rate": torch.tensor([10.0, 24.0]), "source": ["a", "b"]}
+    outputs = {"fake": batch["clip"]}
+    trainer = SimpleNamespace(default_root_dir=tmp_path)
+    preview.on_predict_batch_end(trainer, None, outputs, batch, 0)  # type: ignore[arg-type]
+    assert [VideoReader(p).average_rate for p in preview.paths] == [10, 24]

@@ -90,6 +90,7 @@ def test_sample_is_what_structures_documents(scene: Scene) -> None:
         "clip": (5, 3, 64, 64),
         "keep_mask": (5, 1, 64, 64),
         "box": (5, 4),
+        "other_faces": (5, 1, 64, 64),
         "frame_index": (5,),
         "pair_valid": (4,),
     }

@@ -92,7 +92,10 @@ def test_batch_is_what_structures_documents(make: Any) -> None:
         "keep_mask": (2, 4, 1, 48, 48),
         "box": (2, 4, 4),
         "frame_index": (2, 4),
+        "other_faces": (2, 4, 1, 48, 48),
         "sample_index": (2,),
+        "track_key": (2,),
+        "frame_rate": (2,),
         "pair_valid": (2, 3),
     }
     assert batch["source"] == ["clip.mkv", "clip.mkv"]
@@ -203,8 +206,9 @@ def test_predict_covers_every_video_and_clip_once(make: Any) -> None:
     recorder = Recorder()
     Trainer(**QUIET).predict(recorder, data)
     entries = [data.clips["predict"].entries[i] for i in recorder.seen]
-    # 13 frames with a cut at 9: three clips before it, one after; the 13th frame makes no clip.
-    expected = [(video, start) for video in range(4) for start in (0, 3, 6, 9)]
+    # 13 frames with a cut at 9: three clips before it; after it one, and one that overlaps it so
+    # that the 13th frame is not left out.
+    expected = [(video, start) for video in range(4) for start in (0, 3, 6, 9, 10)]
     assert [(e.video, e.start) for e in entries] == expected
     assert not recorder.keys & {"flow_to_previous"}
 
@@ -406,7 +410,7 @@ def test_clip_length_beyond_every_video_names_the_longest_run(make: Any) -> None
 
 
 def test_face_too_small(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"`min_face_size` \(500 px\)"):
+    with pytest.raises(ValueError, match=r"face of 500 px.*`min_face_size`"):
         make(min_face_size=500)
 
 
@@ -425,7 +429,9 @@ def test_one_person_cannot_be_split(make: Any, videos: tuple[Path, RecordedDetec
 def test_empty_held_out_split_is_no_silent_success(
     make: Any, videos: tuple[Path, RecordedDetector]
 ) -> None:
-    with pytest.raises(ValueError, match="No clip of 3 frames in the `val` split"):
+    with pytest.raises(
+        ValueError, match=r"No clip of 3 frames .*in the `val` split: raise `val_fraction`"
+    ):
         make(source=str(videos[0] / "ann"), split_by="time", val_fraction=0.1)
 
 

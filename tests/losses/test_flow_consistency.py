@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from dp3_lightning.data import synthetic_clip
@@ -26,8 +27,25 @@ def test_real_video_is_consistent_and_shuffled_faces_are_not() -> None:
     real = warping_error(s["clip"], hole, s["to"], s["back"], s["valid"])
     flicker = s["clip"] + hole * torch.tensor([0.0, 0.3, -0.3, 0.3]).view(1, 4, 1, 1, 1)
     wrong = warping_error(flicker, hole, s["to"], s["back"], s["valid"])
-    assert real.item() < 0.01
-    assert wrong.item() > 0.1
+    assert real.item() < 0.0025
+    assert wrong.item() > 0.025
+
+
+def test_warping_error_is_the_mean_over_pairs_of_levels_from_0_to_1() -> None:
+    clip = torch.zeros(2, 3, 3, 16, 16)
+    clip[:, 1] = 0.5  # pair 1 differs by 0.25 of the levels, pair 2 by 0.75 of them
+    clip[:, 2] = -1.0
+    region = torch.zeros(2, 3, 1, 16, 16)
+    region[:, 1, :, 4:12, 4:12] = 1
+    region[:, 2, :, 6:8, 6:8] = 1  # a pair with fewer pixels counts as much
+    flow = torch.zeros(2, 2, 2, 16, 16)
+    valid = torch.ones(2, 2, dtype=torch.bool)
+    error = warping_error(clip, region, flow, flow, valid)
+    assert error.tolist() == pytest.approx([(0.25**2 + 0.75**2) / 2] * 2)
+    valid[0, 0], valid[1] = False, False
+    error = warping_error(clip, region, flow, flow, valid)
+    assert error[0].item() == pytest.approx(0.75**2)
+    assert error[1].isnan()  # nothing to compare is not the same as perfect
 
 
 def test_no_gradient_reaches_the_earlier_frame() -> None:
