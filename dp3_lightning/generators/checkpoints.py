@@ -150,8 +150,8 @@ def _without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def key_problems(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     """List the keys that are missing, unknown or of another shape; centres are optional."""
-    own = {k: v for k, v in expected.items() if k != _CENTERS}
-    given = {k: v for k, v in state.items() if k != _CENTERS}
+    own = {k: v for k, v in expected.items() if not k.endswith(_CENTERS)}
+    given = {k: v for k, v in state.items() if not k.endswith(_CENTERS)}
     problems = [f"missing {key}" for key in own if key not in given]
     problems += [f"unknown {key}" for key in given if key not in own]
     problems += [

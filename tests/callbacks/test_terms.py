@@ -209,3 +209,23 @@ def test_perceptual_term_falls_back_to_mobilenet(
 def test_bad_arguments_are_named(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_identity_term_waits_for_a_face_before_it_judges_the_embedder() -> None:
+    class Fussy(nn.Module):
+        faces = False
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(2).mean(2) * (1.0 if self.faces else 0.0)
+
+    embedder = Fussy()
+    term = IdentityLoss(embedder)
+    assert term.compute_loss(step_of()).item() == 0  # no face found in any frame
+    embedder.faces = True
+    term.compute_loss(step_of()).backward()
+
+
+@pytest.mark.parametrize(("argument", "value"), [("net", "foo"), ("mode", "rings")])
+def test_perceptual_term_knows_its_words(argument: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"`{argument}`.*'{value}'"):
+        PerceptualLoss(**{argument: value})  # type: ignore[arg-type]

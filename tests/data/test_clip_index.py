@@ -127,3 +127,22 @@ def test_jitter_is_measured_relative_to_the_face_and_blind_to_steady_motion(side
     tremble = np.random.default_rng(0).normal(0, 0.05 * side, size=steady.shape)
     assert measured_jitter(steady + tremble) == pytest.approx(0.05, rel=0.1)
     assert measured_jitter(steady[:2]) == 0.0
+
+
+def test_cover_end_leaves_no_frame_out() -> None:
+    entries = clips_of_video(video([[face(10)]] * 10), 0, range(10), 4, 4, cover_end=True)
+    assert [e.start for e in entries] == [0, 4, 6]
+    exact = clips_of_video(video([[face(10)]] * 8), 0, range(8), 4, 4, cover_end=True)
+    assert [e.start for e in exact] == [0, 4]
+    assert clips_of_video(video([[face(10)]] * 3), 0, range(3), 4, 4, cover_end=True) == []
+
+
+def test_entries_name_their_track_and_the_other_faces() -> None:
+    faces = [[face(10), face(120)]] * 3 + [[face(10)]] * 3
+    entries = clips_of_video(video(faces), 0, range(6), 3, 3)
+    left = [e for e in entries if e.boxes[0, 0] == 10]
+    assert len({e.track for e in left}) == 1
+    assert {e.track for e in entries} != {left[0].track}
+    assert [len(boxes) for boxes in left[0].others] == [1, 1, 1]
+    assert left[0].others[0][0, 0] == 120
+    assert [len(boxes) for boxes in left[1].others] == [0, 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pickle
 from collections.abc import Sequence
@@ -291,3 +292,34 @@ def test_travels_to_worker_processes(scene: Scene) -> None:
     copy = pickle.loads(pickle.dumps(data))
     for key, value in copy[0].items():
         assert torch.equal(value, first[key]) if isinstance(value, Tensor) else value == first[key]
+
+
+def test_other_faces_are_marked_and_follow_the_flip(scene: Scene) -> None:
+    entry = scene.entries[0]
+    beside = entry.boxes - [40.0, 0.0, 40.0, 0.0]
+    others = [beside[i : i + 1] if i < 3 else np.zeros((0, 4)) for i in range(LENGTH)]
+    entry = dataclasses.replace(entry, others=others)
+    plain, mirrored = (
+        VideoClips([scene.reader], [entry], LENGTH, (64, 64), "fdf256", flip=p)[0]
+        for p in (0.0, 1.0)
+    )
+    marked = plain["other_faces"]
+    assert marked.dtype == torch.uint8
+    assert marked[:3].flatten(1).any(dim=1).all()
+    assert not marked[3:].any()
+    # It stands left of the hole, as far as 40 pixels of the frame are in the crop.
+    hole = plain["keep_mask"] == 0
+    columns = [m[0, 0].any(dim=0).nonzero().max().item() for m in (marked.bool(), hole)]
+    assert columns[0] < columns[1]
+    differ = mirrored["other_faces"] != marked.flip(-1)
+    assert differ.float().mean() < 0.02  # edges are rounded half to even
+
+
+def test_track_and_rate_name_the_pseudonym(scene: Scene) -> None:
+    first, second = clips(scene)[0], clips(scene)[1]
+    assert first["track_key"] == second["track_key"]
+    other = dataclasses.replace(scene.entries[0], track=1)
+    assert (
+        VideoClips([scene.reader], [other], LENGTH, (64, 64))[0]["track_key"] != first["track_key"]
+    )
+    assert first["frame_rate"] == 25.0

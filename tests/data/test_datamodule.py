@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import default_collate
 from dp3_lightning.data import VideoClipDataModule, datamodule
 from dp3_lightning.data.synthetic import synthetic_clip
 from dp3_lightning.faces import CenterFace
+from dp3_lightning.structures import Detection
 from dp3_lightning.video import write_video
 from tests.training_fixtures import RecordedDetector, write_people
 
@@ -495,3 +497,100 @@ def test_sample_clip_without_a_face(tmp_path: Path) -> None:
     data = VideoClipDataModule("no_face", clip_length=4, cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match=r"No face found in 1 video.*'no_face'.*`threshold`"):
         data.setup()
+
+
+# ---------------------------------------------------------------------- stages and state
+
+
+def unprepared(videos: tuple[Path, RecordedDetector], **changes: Any) -> VideoClipDataModule:
+    folder, detector = videos
+    options: dict[str, Any] = {"clip_length": 3, "image_size": 32, "flow": False, "batch_size": 2}
+    options |= {"detector": detector, "cache_dir": str(folder.parent / "cache")}
+    return VideoClipDataModule(**{"source": str(folder), **options, **changes})
+
+
+def test_predict_needs_no_split(videos: tuple[Path, RecordedDetector]) -> None:
+    data = unprepared(videos, source=str(videos[0] / "ann"), val_fraction=0.5)
+    with pytest.raises(ValueError, match="too few for a `val` split"):
+        data.setup("fit")
+    data.setup("predict")
+    assert set(data.clips) == {"predict"}
+
+
+def test_validation_alone_has_the_clips_of_the_whole_run(
+    videos: tuple[Path, RecordedDetector],
+) -> None:
+    alone, whole = (unprepared(videos, val_fraction=0.4) for _ in range(2))
+    alone.setup("validate")
+    whole.setup("fit")
+    assert set(alone.clips) == {"val"}
+    names = [[(e.video, e.start) for e in d.clips["val"].entries] for d in (alone, whole)]
+    assert names[0] == names[1]
+
+
+def test_videos_are_read_once(
+    videos: tuple[Path, RecordedDetector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = unprepared(videos, val_fraction=0.4)
+    data.prepare_data()
+    monkeypatch.setattr(datamodule, "VideoReader", lambda *_, **__: pytest.fail("opened again"))
+    data.setup("fit")
+    data.setup("validate")
+
+
+def test_evaluating_on_what_was_trained_on_is_refused(
+    videos: tuple[Path, RecordedDetector],
+) -> None:
+    trained = unprepared(videos, val_fraction=0.3)
+    trained.setup("fit")
+    state = trained.state_dict()
+    assert str(videos[0]) not in str(state)
+    again = unprepared(videos, val_fraction=0.3)
+    again.setup("validate")
+    again.load_state_dict(state)
+    wider = unprepared(videos, val_fraction=0.3, test_fraction=0.65)
+    wider.setup("test")
+    with pytest.raises(ValueError, match=r"of the `test` split were trained on"):
+        wider.load_state_dict(state)
+
+
+def test_other_part_of_a_video_than_the_one_held_out_is_refused(
+    videos: tuple[Path, RecordedDetector],
+) -> None:
+    trained, same, other = (
+        unprepared(videos, split_by="time", val_fraction=fraction) for fraction in (0.3, 0.3, 0.6)
+    )
+    trained.setup("fit")
+    state = trained.state_dict()
+    same.setup("validate")
+    same.load_state_dict(state)
+    other.setup("validate")
+    with pytest.raises(ValueError, match=r"trained on .*Keep `split_by`"):
+        other.load_state_dict(state)
+
+
+def test_fewer_held_out_clips_than_processes(make: Any) -> None:
+    data = on_rank(make(split_by="time", val_fraction=0.25, max_eval_clips=1), 2, 0)
+    with pytest.raises(ValueError, match=r"1 clips in the `val` split are too few for 2 processes"):
+        data.val_dataloader()
+
+
+def test_pictures_are_clips_of_one_frame(tmp_path: Path) -> None:
+    clip = synthetic_clip(n_frames=2, size=SIZE)
+    for number, frame in enumerate(clip.frames):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), frame[..., ::-1])
+    box = (*clip.boxes[0].tolist(),)
+
+    class Always:
+        name = "always"
+
+        def __call__(self, frames: list[Any]) -> list[list[Detection]]:
+            return [[Detection(box, 0.9)] for _ in frames]
+
+    options: dict[str, Any] = {"detector": Always(), "val_fraction": 0.0, "batch_size": 1}
+    data = VideoClipDataModule(str(tmp_path), clip_length=1, image_size=32, **options)
+    data.cache_dir = tmp_path / "cache"
+    data.setup("fit")
+    assert [clip["clip"].shape for clip in data.clips["train"]] == [(1, 3, 32, 32)] * 2
+    with pytest.raises(ValueError, match="`clip_length: 1` only"):
+        VideoClipDataModule(str(tmp_path), clip_length=2, **options).setup("fit")

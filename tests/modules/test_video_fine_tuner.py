@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy
@@ -22,12 +23,18 @@ from dp3_lightning.callbacks import (
     TotalVariationLoss,
 )
 from dp3_lightning.discriminators import DiscriminatorAdapter
-from dp3_lightning.generators import GeneratorAdapter, StyleGANUnetAdapter
+from dp3_lightning.generators import (
+    BlurGenerator,
+    GeneratorAdapter,
+    PixelateGenerator,
+    SolidGenerator,
+    StyleGANUnetAdapter,
+)
 from dp3_lightning.modules import VideoFineTuner
 from dp3_lightning.modules.averaging import averaging_decay, update_average
 from dp3_lightning.modules.batches import split_batch
 from dp3_lightning.structures import GeneratorStep
-from tests.training_fixtures import PoisonAfter, SyntheticDataModule, batch_of
+from tests.training_fixtures import SIZE, PoisonAfter, SyntheticDataModule, batch_of
 
 
 def tuner(**options: Any) -> VideoFineTuner:
@@ -39,6 +46,7 @@ def fit(
     module: VideoFineTuner,
     callbacks: list | None = None,
     data: SyntheticDataModule | None = None,
+    ckpt_path: Path | None = None,
     **options: Any,
 ) -> Trainer:
     defaults = {
@@ -51,7 +59,7 @@ def fit(
         "max_steps": 2,
     }
     trainer = Trainer(callbacks=callbacks, **(defaults | options))
-    trainer.fit(module, datamodule=data or SyntheticDataModule())
+    trainer.fit(module, datamodule=data or SyntheticDataModule(), ckpt_path=ckpt_path)
     return trainer
 
 
@@ -405,3 +413,79 @@ def test_checkpoint_holds_no_callback_networks(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "m.ckpt", weights_only=True)["state_dict"]
     roots = {key.split(".")[0] for key in state}
     assert roots == {"generator", "discriminator", "generator_ema", "images_seen"}
+
+
+# ---------------------------------------------------------------------- after the review
+
+
+def test_parts_of_a_batch_are_logged_as_their_mean() -> None:
+    class Numbered(LossCallback):
+        def compute_loss(self, step: GeneratorStep) -> Tensor:
+            return step.fake.sum() * 0 + step.batch["sample_index"].float().mean()
+
+    logged: list[dict[str, float]] = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            logged.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+
+    data = SyntheticDataModule(n_clips=6, batch_size=3)
+    fit(tuner(accumulate=3), [Numbered(), Keep()], data, max_steps=1)
+    fit(tuner(accumulate=1), [Numbered(), Keep()], data, max_steps=1)
+    split, whole = logged
+    assert split["train/generator/numbered"] == pytest.approx(whole["train/generator/numbered"])
+    assert split.keys() == whole.keys()  # once each, however many parts
+
+
+def test_lost_loss_scale_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tuner()
+    scaler = SimpleNamespace(get_scale=lambda: 1e-9)
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=20)
+    monkeypatch.setattr(type(module), "trainer", trainer)
+    with pytest.raises(FloatingPointError, match=r"1e-09, after 20 updates.*bf16-mixed"):
+        module._check_loss_scale()
+    scaler.get_scale = lambda: 1e-3
+    module._check_loss_scale()
+
+
+def test_checkpoint_of_another_model_lists_the_keys(tmp_path: Path) -> None:
+    trainer = fit(tuner(), max_steps=1)
+    trainer.save_checkpoint(tmp_path / "tiny.ckpt")
+    other = VideoFineTuner(StyleGANUnetAdapter("small64"), DiscriminatorAdapter("tiny32"))
+    with pytest.raises(ValueError, match=r"does not fit this model.*problems") as error:
+        fit(other, ckpt_path=tmp_path / "tiny.ckpt")
+    assert "generator.net.from_rgb.weight has shape" in str(error.value)
+
+
+def test_checkpoint_with_centres_loads_without_its_origin(tmp_path: Path) -> None:
+    module = tuner()
+    module.generator.net.style_net.set_centers(torch.randn(3, 16))
+    module.generator_ema.net.style_net.set_centers(torch.randn(3, 16))
+    trainer = fit(module, max_steps=1)
+    trainer.save_checkpoint(tmp_path / "centres.ckpt")
+    resumed = tuner()
+    fit(resumed, ckpt_path=tmp_path / "centres.ckpt", max_steps=2)
+    assert torch.equal(
+        resumed.generator.net.style_net.w_centers, module.generator.net.style_net.w_centers
+    )
+
+
+@pytest.mark.parametrize("kind", [BlurGenerator, PixelateGenerator, SolidGenerator])
+def test_generators_without_a_network_are_bounds_not_students(kind: Any) -> None:
+    module = VideoFineTuner(kind((SIZE, SIZE)), DiscriminatorAdapter("tiny32"))
+    fake = module.predict_step(batch_of(), 0)["fake"]
+    assert fake.shape == batch_of()["clip"].shape
+    with pytest.raises(MisconfigurationException, match=f"{kind.__name__} has nothing to train"):
+        fit(module)
+
+
+def test_one_face_track_has_one_pseudonym() -> None:
+    module = tuner().eval()
+    batch = batch_of(3)
+    batch["clip"], batch["keep_mask"] = (
+        batch[k][:1].expand_as(batch[k]) for k in ("clip", "keep_mask")
+    )
+    batch["track_key"] = torch.tensor([7, 7, 8])
+    fake = module.predict_step(batch, 0)["fake"]
+    assert torch.equal(fake[0], fake[1])
+    assert not torch.equal(fake[0], fake[2])
