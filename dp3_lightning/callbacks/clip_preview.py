@@ -86,7 +86,7 @@ class ClipPreview(Callback):
             self._before = (step, drawn)
         condition = self._visible(batch["clip"] * batch["keep_mask"], batch)
         rows = {"condition": condition[: self.n_clips]}
-        rows[f"generated,\nupdate {self._before[0]}"] = self._before[1]
+        rows[f"generated,\nupdate {self._before[0]}" if fitting else "generated"] = self._before[1]
         if step != self._before[0]:
             rows[f"generated,\nupdate {step}"] = drawn
         if self.show_original:

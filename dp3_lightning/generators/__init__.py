@@ -1,6 +1,7 @@
 """Generators: DeepPrivacy2's network, the adapter contract, and generators without a network."""
 
 from dp3_lightning.generators.base import GeneratorAdapter, composite
+from dp3_lightning.generators.deep_privacy2 import DeepPrivacy2Generator
 from dp3_lightning.generators.inference import InferenceGenerator, optimize_for_inference
 from dp3_lightning.generators.loading import load_generator
 from dp3_lightning.generators.masking import mask_output
@@ -10,6 +11,7 @@ from dp3_lightning.generators.traditional import BlurGenerator, PixelateGenerato
 
 __all__ = [
     "BlurGenerator",
+    "DeepPrivacy2Generator",
     "GeneratorAdapter",
     "InferenceGenerator",
     "PixelateGenerator",

@@ -33,6 +33,15 @@ def composite(real: Tensor, keep_mask: Tensor, raw: Tensor) -> Tensor:
     return keep_mask * real + (1 - keep_mask) * raw
 
 
+def groups_by_name(net: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Split the parameters of a DeepPrivacy2 generator into mapping, encoder and decoder."""
+    groups: dict[str, list[nn.Parameter]] = {"mapping": [], "encoder": [], "decoder": []}
+    part = {"style_net": "mapping", "from_rgb": "encoder", "encoder": "encoder"}
+    for name, parameter in net.named_parameters():
+        groups[part.get(name.split(".")[0], "decoder")].append(parameter)
+    return groups
+
+
 class GeneratorAdapter(nn.Module, ABC):
     """Draws the hole of clips; folds time into the batch and hides which network does it.
 

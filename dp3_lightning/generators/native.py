@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dp3_lightning.generators.base import GeneratorAdapter
+from dp3_lightning.generators.base import GeneratorAdapter, groups_by_name
 from dp3_lightning.generators.checkpoints import load_weights
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
 from dp3_lightning.numerics import at_least_float32
@@ -68,12 +68,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Split into ``mapping`` (z to w), ``encoder`` and ``decoder`` (bridges, output)."""
-        groups: dict[str, list[nn.Parameter]] = {"mapping": [], "encoder": [], "decoder": []}
-        for name, parameter in self.net.named_parameters():
-            root = name.split(".")[0]
-            part = {"style_net": "mapping", "from_rgb": "encoder", "encoder": "encoder"}
-            groups[part.get(root, "decoder")].append(parameter)
-        return groups
+        return groups_by_name(self.net)
 
     @torch.no_grad()
     def latent_sum(self, z: Tensor) -> Tensor | None:
