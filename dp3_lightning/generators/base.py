@@ -103,9 +103,19 @@ class GeneratorAdapter(nn.Module, ABC):
     def style(
         self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
     ) -> Tensor | None:
-        """Return one style per clip, ``(B, w_dim)``, or None for generators without one."""
-        del z, n_clips, like
-        return w
+        """Return one style per clip, ``(B, w_dim)``, or None for generators without one.
+
+        ``w`` wins over ``z``; latents are drawn from N(0, 1) when both are None.
+        """
+        if w is not None or self.z_dim == 0:
+            return w
+        if z is None:
+            z = torch.randn(n_clips, self.z_dim, device=like.device)
+        return self.map_latents(z)
+
+    def map_latents(self, z: Tensor) -> Tensor:
+        """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``; without a mapping, as they are."""
+        return z
 
     @abstractmethod
     def draw(

@@ -99,14 +99,8 @@ class DeepPrivacy2Generator(GeneratorAdapter):
         size = options.pop("image_size", None) or tuple(loaded.data.imsize)
         return cls(net, image_size=size, **options)
 
-    def style(
-        self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
-    ) -> Tensor | None:
-        """Map latents to styles where the network has them; else pass the latents on."""
-        if w is not None:
-            return w
-        if z is None:
-            z = torch.randn(n_clips, self.z_dim, device=like.device)
+    def map_latents(self, z: Tensor) -> Tensor:
+        """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``."""
         return self.net.style_net(z) if self.styled else z  # type: ignore[operator]
 
     def draw(
@@ -136,8 +130,7 @@ class DeepPrivacy2Generator(GeneratorAdapter):
         """Return the sum of the styles of ``z``, or None without styles."""
         if not self.styled:
             return None
-        styles: Tensor = self.net.style_net(z)  # type: ignore[operator]
-        return at_least_float32(styles).sum(dim=0)
+        return at_least_float32(self.map_latents(z)).sum(dim=0)
 
     @torch.no_grad()
     def update_latent_average(self, w_mean: Tensor) -> None:

@@ -134,16 +134,10 @@ class InferenceGenerator(GeneratorAdapter):
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.changes.append("channels last in memory")
 
-    def style(
-        self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
-    ) -> Tensor | None:
-        """As :meth:`StyleGANUnetAdapter.style`."""
-        if w is not None:
-            return w
-        if z is None:
-            z = torch.randn(n_clips, self.z_dim, device=like.device)
-        mapped: Tensor = self.net.style_net(z)
-        return mapped
+    def map_latents(self, z: Tensor) -> Tensor:
+        """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``."""
+        styles: Tensor = self.net.style_net(z)
+        return styles
 
     @torch.inference_mode()
     def draw(

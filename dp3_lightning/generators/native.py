@@ -43,16 +43,10 @@ class StyleGANUnetAdapter(GeneratorAdapter):
         """Constructor arguments of the :class:`StyleGANUnet`."""
         return self.net.config
 
-    def style(
-        self, z: Tensor | None, w: Tensor | None, n_clips: int, like: Tensor
-    ) -> Tensor | None:
-        """Map latents ``(B, z_dim)`` to styles; ``w`` wins; draws latents when both are None."""
-        if w is not None:
-            return w
-        if z is None:
-            z = torch.randn(n_clips, self.z_dim, device=like.device)
-        mapped: Tensor = self.net.style_net(z)
-        return mapped
+    def map_latents(self, z: Tensor) -> Tensor:
+        """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``."""
+        styles: Tensor = self.net.style_net(z)
+        return styles
 
     def draw(
         self,
@@ -73,8 +67,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
     @torch.no_grad()
     def latent_sum(self, z: Tensor) -> Tensor | None:
         """Return the sum of the styles of ``z`` ``(B, z_dim)``, shape ``(w_dim,)``."""
-        styles: Tensor = self.net.style_net(z)
-        return at_least_float32(styles).sum(dim=0)
+        return at_least_float32(self.map_latents(z)).sum(dim=0)
 
     def update_latent_average(self, w_mean: Tensor) -> None:
         """Move ``style_net.w_avg`` towards ``w_mean`` ``(w_dim,)``."""
