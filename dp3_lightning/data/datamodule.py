@@ -17,6 +17,7 @@ from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
+from dp3_lightning.data.leaks import refuse_leak, video_key
 from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
 from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
@@ -24,7 +25,6 @@ from dp3_lightning.data.workers import limit_worker_threads
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
-from dp3_lightning.randomness import stable_hash
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import UnreadableVideoError, VideoReader
 
@@ -260,7 +260,7 @@ class VideoClipDataModule(LightningDataModule):
         return {
             "split_by": self.split_by,
             "fractions": dict(self.fractions),
-            "trained": [_video_key(videos[index]) for index in used],
+            "trained": [video_key(videos[index]) for index in used],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -269,24 +269,16 @@ class VideoClipDataModule(LightningDataModule):
         Raises:
             ValueError: a held-out video (or part of one) was in the training split.
         """
-        trained = set(state_dict["trained"])
+        before = (state_dict["split_by"], state_dict["fractions"])
+        if self.split_by == "time" and before == ("time", self.fractions):
+            return  # the same parts of the same videos are held out
         videos, _, _ = self._analyzed()
-        same_parts = (state_dict["split_by"], state_dict["fractions"]) == ("time", self.fractions)
-        if self.split_by == "time" and same_parts:
-            return
-        for split in ("val", "test"):
-            held_out = (
-                {clip.video for clip in self.clips[split].entries} if split in self.clips else ()
-            )
-            seen = [
-                videos[i].path.name for i in sorted(held_out) if _video_key(videos[i]) in trained
-            ]
-            if seen:
-                raise ValueError(
-                    f"{len(seen)} videos of the `{split}` split were trained on (first: "
-                    f"{seen[0]!r}), so its figures would flatter. Keep `split_by`, the fractions "
-                    "and `seed` as they were in training, or give other videos in `source`."
-                )
+        held_out: dict[str, list[VideoSource]] = {
+            split: [videos[i] for i in sorted({clip.video for clip in self.clips[split].entries})]
+            for split in ("val", "test")
+            if split in self.clips
+        }
+        refuse_leak(held_out, state_dict["trained"])
 
     # ------------------------------------------------------------------ loaders
 
@@ -351,8 +343,3 @@ def _spread(entries: list[ClipEntry], limit: int | None) -> list[ClipEntry]:
     if limit is None or len(entries) <= limit:
         return entries
     return [entries[round(i * (len(entries) - 1) / max(limit - 1, 1))] for i in range(limit)]
-
-
-def _video_key(video: VideoSource) -> int:
-    """Hash that names a video (and the part of it in use) without telling its name."""
-    return stable_hash(str(video.path.resolve()), str(video.start), str(video.end))

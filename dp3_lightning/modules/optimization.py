@@ -1,16 +1,24 @@
-"""Optimizers, learning-rate schedules and strategies of the two alternating networks."""
+"""Optimizers, learning-rate schedules, strategies and health of the two alternating networks."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from torch import Tensor
+from torch.amp import GradScaler
 from torch.nn import Parameter
 from torch.optim import Adam
 
 from dp3_lightning.numerics import ramp
+
+_LEAST_SCALE = 1e-8  # of fp16's loss scaling, as in DeepPrivacy2
+_SCALE_INTERVAL = 10  # updates between looks at it, each of which waits for the device
 
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
@@ -71,4 +79,61 @@ def check_strategy(strategy: Strategy) -> None:
         raise MisconfigurationException(
             f"VideoFineTuner runs on one device or with `ddp_find_unused_parameters_true`, got "
             f"{type(strategy).__name__}: its two optimizers are not sharded."
+        )
+
+
+def freeze_all_but(groups: Mapping[str, Sequence[Parameter]], trainable: str) -> None:
+    """Let only some groups of parameters be trained.
+
+    Args:
+        groups: parameters by part.
+        trainable: ``all``, or names of parts joined by '+'.
+
+    Raises:
+        ValueError: a part that is not there.
+    """
+    chosen = set(groups) if trainable == "all" else set(trainable.split("+"))
+    if unknown := sorted(chosen - set(groups)):
+        raise ValueError(
+            f"Expected `trainable` to be 'all' or parts of {sorted(groups)} joined by '+', "
+            f"got {trainable!r} (unknown: {unknown})."
+        )
+    for name, parameters in groups.items():
+        for parameter in parameters:
+            parameter.requires_grad_(name in chosen)
+
+
+def _scaler(trainer: Trainer) -> GradScaler | None:
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def check_gradient_norm(trainer: Trainer, norm: Tensor, network: str) -> None:
+    """Stop before an update with a gradient that is not finite; a scaler skips it by itself.
+
+    Raises:
+        FloatingPointError: naming the network.
+    """
+    if _scaler(trainer) is None and not torch.isfinite(norm):
+        raise FloatingPointError(
+            f"The {network}'s gradient is not finite after {trainer.global_step} updates. "
+            "Training stops before the weights are touched; the last checkpoint is good. Lower "
+            "the learning rate or the weights of the losses."
+        )
+
+
+def check_loss_scale(trainer: Trainer) -> None:
+    """Stop when half precision has skipped updates until its loss scale is gone.
+
+    Raises:
+        FloatingPointError: the scale is below 1e-8.
+    """
+    scaler = _scaler(trainer)
+    if scaler is None or trainer.global_step % _SCALE_INTERVAL:
+        return
+    if scaler.get_scale() < _LEAST_SCALE:
+        raise FloatingPointError(
+            f"The gradients are not finite however small the loss scale (now "
+            f"{scaler.get_scale():g}, after {trainer.global_step} updates): these updates "
+            "were skipped. Lower the learning rate or the weights of the losses, or use "
+            "`precision: bf16-mixed`."
         )

@@ -36,16 +36,17 @@ from dp3_lightning.modules.batches import (
 from dp3_lightning.modules.clip_metrics import ClipMetrics
 from dp3_lightning.modules.optimization import (
     LearningRateSchedule,
+    check_gradient_norm,
+    check_loss_scale,
     check_strategy,
+    freeze_all_but,
     lazy_adam,
     lr_factor,
 )
+from dp3_lightning.modules.part_log import PartLog
 from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.randomness import keyed_normal
 from dp3_lightning.structures import GeneratorStep
-
-_LEAST_SCALE = 1e-8  # of fp16's loss scaling, as in DeepPrivacy2
-_SCALE_INTERVAL = 10  # updates between looks at it, each of which waits for the device
 
 
 class VideoFineTuner(LightningModule):
@@ -127,26 +128,13 @@ class VideoFineTuner(LightningModule):
         self.save_hyperparameters(ignore=["generator", "discriminator"])
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
-        self._freeze(trainable)
+        freeze_all_but(generator.parameter_groups(), trainable)
         self.generator_ema = copy.deepcopy(generator).eval().requires_grad_(False)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.long))
-        self._pending: dict[str, Tensor] = {}  # values to log at the end of the update
-        self._share = 1.0  # of the clips in the part of the batch at work
+        self._part_log = PartLog()
         self.metrics = torch.nn.ModuleDict({"val": ClipMetrics(), "test": ClipMetrics()})
 
     # ------------------------------------------------------------------ set-up
-
-    def _freeze(self, trainable: str) -> None:
-        groups = self.generator.parameter_groups()
-        chosen = set(groups) if trainable == "all" else set(trainable.split("+"))
-        if unknown := sorted(chosen - set(groups)):
-            raise ValueError(
-                f"Expected `trainable` to be 'all' or parts of {sorted(groups)} joined by '+', "
-                f"got {trainable!r} (unknown: {unknown})."
-            )
-        for name, parameters in groups.items():
-            for parameter in parameters:
-                parameter.requires_grad_(name in chosen)
 
     def setup(self, stage: str) -> None:
         """Refuse strategies under which the alternating updates would fail or diverge silently."""
@@ -201,8 +189,8 @@ class VideoFineTuner(LightningModule):
         g_opt, d_opt = cast(list[LightningOptimizer], self.optimizers())
         self._update_discriminator(parts, d_opt)
         self._update_generator(parts, g_opt)
-        self._log_pending()
-        self._check_loss_scale()
+        self._part_log.flush(self)
+        check_loss_scale(self.trainer)
         self.images_seen += n_images
         update_average(self.generator_ema, self.generator, decay)
         for schedule in cast(list[LambdaLR], self.lr_schedulers()):
@@ -223,7 +211,7 @@ class VideoFineTuner(LightningModule):
         w_sum: Tensor | None = None
         for batch, share in parts:
             z = self._latents(batch, "discriminator", step)
-            self._share = share
+            self._part_log.share = share
             terms = self._discriminator_terms(batch, z, lazy)
             check_finite(self, terms, "discriminator")
             self._backward(torch.stack(list(terms.values())).sum() * share)
@@ -267,10 +255,10 @@ class VideoFineTuner(LightningModule):
                     real_scores, real, mask, hp["r1_mask_out_scale"]
                 ).mean()
                 terms["r1"] = penalty * (hp["r1_weight"] * hp["r1_interval"] / 2)
-                self._log("train/discriminator/r1", penalty)
-        self._log("train/discriminator/adversarial", terms["adversarial"])
-        self._log("train/discriminator/real_score", real_scores.mean())
-        self._log("train/discriminator/fake_score", fake_scores.mean())
+                self._part_log.add("train/discriminator/r1", penalty)
+        self._part_log.add("train/discriminator/adversarial", terms["adversarial"])
+        self._part_log.add("train/discriminator/real_score", real_scores.mean())
+        self._part_log.add("train/discriminator/fake_score", fake_scores.mean())
         return terms
 
     def _track_latent_average(self, w_sum: Tensor, n_clips: int) -> None:
@@ -283,7 +271,7 @@ class VideoFineTuner(LightningModule):
         self.toggle_optimizer(g_opt)
         g_opt.zero_grad()
         for batch, share in parts:
-            self._share = share
+            self._part_log.share = share
             terms = self._generator_terms(batch)
             check_finite(self, terms, "generator")
             self._backward(torch.stack(list(terms.values())).sum() * share)
@@ -311,7 +299,7 @@ class VideoFineTuner(LightningModule):
         folded = mask_output(condition.flatten(0, 1), keep_mask.flatten(0, 1), raw.flatten(0, 1))
         scores = self.discriminator(folded.view_as(raw), condition, keep_mask, extra)
         adversarial = generator_adversarial_loss(scores)
-        self._log("train/generator/adversarial", adversarial)
+        self._part_log.add("train/generator/adversarial", adversarial)
         seen = GeneratorStep(
             real=clip,
             fake=composite(clip, keep_mask, raw),
@@ -323,35 +311,11 @@ class VideoFineTuner(LightningModule):
             seed=self.hparams["seed"],
         )
         weighted = adversarial * self._adversarial_weight(step)
-        return {"adversarial": weighted, **collect_losses(self, seen, self._log)}
+        return {"adversarial": weighted, **collect_losses(self, seen, self._part_log.add)}
 
     def _adversarial_weight(self, step: int) -> float:
         hp = self.hparams
         return float(hp["adversarial_weight"] * ramp(step, hp["adversarial_warmup_steps"]))
-
-    def _log(self, name: str, value: Tensor) -> None:
-        """Keep a value for the log; parts of a batch add up by their share of its clips."""
-        share = value.detach() * self._share
-        self._pending[name] = self._pending[name] + share if name in self._pending else share
-
-    def _log_pending(self) -> None:
-        for name, value in self._pending.items():
-            on_bar = name.startswith("train/generator/") and not name.endswith("gradient_norm")
-            self.log(name, value, prog_bar=on_bar, sync_dist=True)
-        self._pending.clear()
-
-    def _check_loss_scale(self) -> None:
-        """Stop when half precision has skipped updates until its loss scale is gone."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None or self.trainer.global_step % _SCALE_INTERVAL:
-            return
-        if scaler.get_scale() < _LEAST_SCALE:
-            raise FloatingPointError(
-                f"The gradients are not finite however small the loss scale (now "
-                f"{scaler.get_scale():g}, after {self.trainer.global_step} updates): these updates "
-                "were skipped. Lower the learning rate or the weights of the losses, or use "
-                "`precision: bf16-mixed`."
-            )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip and check gradients; here they are unscaled already."""
@@ -362,15 +326,8 @@ class VideoFineTuner(LightningModule):
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-        self._share = 1.0
-        self._log(f"train/{network}/gradient_norm", norm)
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if not scaled and not torch.isfinite(norm):  # a scaler skips such a step by itself
-            raise FloatingPointError(
-                f"The {network}'s gradient is not finite after {self.trainer.global_step} updates. "
-                "Training stops before the weights are touched; the last checkpoint is good. Lower "
-                "the learning rate or the weights of the losses."
-            )
+        self._part_log.put(f"train/{network}/gradient_norm", norm)
+        check_gradient_norm(self.trainer, norm, network)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the keys before anything is loaded.

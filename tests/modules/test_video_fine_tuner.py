@@ -33,6 +33,7 @@ from dp3_lightning.generators import (
 from dp3_lightning.modules import VideoFineTuner
 from dp3_lightning.modules.averaging import averaging_decay, update_average
 from dp3_lightning.modules.batches import split_batch
+from dp3_lightning.modules.optimization import check_loss_scale
 from dp3_lightning.structures import GeneratorStep
 from tests.training_fixtures import SIZE, PoisonAfter, SyntheticDataModule, batch_of
 
@@ -437,15 +438,13 @@ def test_parts_of_a_batch_are_logged_as_their_mean() -> None:
     assert split.keys() == whole.keys()  # once each, however many parts
 
 
-def test_lost_loss_scale_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tuner()
+def test_lost_loss_scale_stops_training() -> None:
     scaler = SimpleNamespace(get_scale=lambda: 1e-9)
-    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=20)
-    monkeypatch.setattr(type(module), "trainer", trainer)
+    trainer: Any = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler), global_step=20)
     with pytest.raises(FloatingPointError, match=r"1e-09, after 20 updates.*bf16-mixed"):
-        module._check_loss_scale()
+        check_loss_scale(trainer)
     scaler.get_scale = lambda: 1e-3
-    module._check_loss_scale()
+    check_loss_scale(trainer)
 
 
 def test_checkpoint_of_another_model_lists_the_keys(tmp_path: Path) -> None:
