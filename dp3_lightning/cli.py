@@ -122,7 +122,10 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _run_trainer(arguments: list[str]) -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    from dp3_lightning.allocator import keep_freed_memory
     from dp3_lightning.training import run
+
+    keep_freed_memory()
 
     run(arguments)
 

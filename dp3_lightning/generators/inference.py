@@ -15,7 +15,6 @@ from dp3_lightning.generators.layers import (
     EqualizedConv2d,
     EqualizedLinear,
     ResidualBlock,
-    resampled_conv2d,
     split_style,
 )
 from dp3_lightning.generators.native import StyleGANUnetAdapter
@@ -45,7 +44,8 @@ class FoldedConv2d(nn.Module):
     """:class:`EqualizedConv2d` whose gains are part of its weights, and which works in place.
 
     ``lrelu(g * x) = g * lrelu(x)`` for g > 0, so the gain of the activation moves into weight and
-    bias; behind a norm, which would cancel it, it becomes the norm's scale.
+    bias; behind a norm, which would cancel it, it becomes the norm's scale. Kernels are laid out
+    once for the channels-last activations that every layer here takes and gives.
 
     Args:
         source: the layer to fold; unchanged. Its activation must be linear or lrelu.
@@ -53,8 +53,8 @@ class FoldedConv2d(nn.Module):
 
     weight: Tensor
     bias: Tensor | None
-    scale: Tensor | None
-    resample_filter: Tensor | None
+    scale: Tensor
+    low_pass: Tensor | None
 
     def __init__(self, source: EqualizedConv2d) -> None:
         super().__init__()
@@ -62,17 +62,30 @@ class FoldedConv2d(nn.Module):
             raise ValueError(f"Cannot fold the gain of activation {source.activation!r}.")
         self.in_channels, self.up, self.down = source.in_channels, source.up, source.down
         self.norm, self.clamp, self.activation = source.norm, source.clamp, source.activation
+        self.size = source.weight.shape[-1]
         weight, gain = source.weight.detach() * source.weight_gain, source.gain
+        out_channels = len(weight)
+        if not self.norm:
+            weight = weight * gain
+        if self.up == 2 and self.size == 3:
+            weight = weight.transpose(0, 1)  # as a transposed convolution wants it
         bias = None if source.bias is None else source.bias.detach() * gain
-        self.register_buffer("weight", weight if self.norm else weight * gain)
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias)
-        self.register_buffer("scale", torch.full_like(weight[:, 0, 0, 0], gain))
-        resampled = source.up != 1 or source.down != 1
-        self.register_buffer("resample_filter", source.resample_filter if resampled else None)
+        self.register_buffer("scale", weight.new_full((out_channels,), gain))
+        self.register_buffer("low_pass", self._low_pass(source, out_channels))
         self.modulated = source.modulated
         if source.modulated:
             self.affine = FoldedLinear(source.affine)
             self.affine_beta = FoldedLinear(source.affine_beta)
+
+    def _low_pass(self, source: EqualizedConv2d, out_channels: int) -> Tensor | None:
+        """The resampling filter, once per channel that it is applied to."""
+        if self.up == 1 and self.down == 1:
+            return None
+        channels = self.in_channels if self.down == 2 else out_channels
+        kernel = source.resample_filter * self.up**2  # zero insertion divides the mean by that
+        return kernel.expand(channels, 1, *kernel.shape).contiguous()
 
     def forward(self, x: Tensor, w: Tensor | None = None, s: Tensor | None = None) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H * up / down, W * up / down)``."""
@@ -81,14 +94,47 @@ class FoldedConv2d(nn.Module):
             x = torch.addcmul(beta.to(x.dtype), x, gamma.to(x.dtype))
         # The bias joins the convolution wherever nothing stands between them.
         fused = None if self.norm or self.up == 2 else self.bias
-        x = resampled_conv2d(x, self.weight, self.resample_filter, self.up, self.down, fused)
+        x = self._convolve(x, fused)
         if self.norm:
-            x = F.instance_norm(x, weight=self.scale, bias=self.bias, eps=1e-5)
+            x = _instance_norm(x, self.scale, self.bias)
         elif self.bias is not None and fused is None:
             x = x.add_(self.bias.view(1, -1, 1, 1))
         if self.activation == "lrelu":
             x = F.leaky_relu_(x, LRELU_SLOPE)
         return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
+
+    def _convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """As :func:`resampled_conv2d`."""
+        if self.low_pass is None:
+            return F.conv2d(x, self.weight, bias, padding=self.size // 2)
+        groups = len(self.low_pass)
+        if self.down == 2:
+            first = 2 if self.size == 1 else 1
+            x = F.conv2d(x, self.low_pass, stride=first, padding=3 - first, groups=groups)
+            # padding: 1 with the stride in the filter, 2 with the stride in the convolution
+            return F.conv2d(x, self.weight, bias, stride=3 - first)
+        if self.size == 3:
+            x = F.conv_transpose2d(x, self.weight, stride=2)
+            return F.conv2d(x, self.low_pass, padding=1, groups=groups)
+        x = F.conv2d(x, self.weight)
+        if x.dtype == torch.float32:
+            return F.conv_transpose2d(x, self.low_pass, stride=2, padding=1, groups=groups)
+        # The filter is bilinear interpolation with zeros outside; processors have no fast
+        # transposed depthwise convolution in half precision.
+        padded = F.pad(x, (1, 1, 1, 1))
+        return F.interpolate(padded, scale_factor=2, mode="bilinear")[..., 2:-2, 2:-2]
+
+
+def _instance_norm(x: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Normalise every channel of every sample, then scale and shift; keeps channels last."""
+    if len(x) == 1:  # the batch is the instance, and this kernel keeps the layout
+        return F.batch_norm(x, None, None, scale, bias, training=True, eps=1e-5)
+    variance, mean = torch.var_mean(x.float(), dim=(2, 3), keepdim=True, correction=0)
+    factor = scale.view(1, -1, 1, 1) * torch.rsqrt(variance + 1e-5)
+    shift = -mean * factor
+    if bias is not None:
+        shift = shift + bias.view(1, -1, 1, 1)
+    return torch.addcmul(shift.to(x.dtype), x, factor.to(x.dtype))
 
 
 def _fold(module: nn.Module) -> int:
@@ -113,9 +159,7 @@ class InferenceGenerator(GeneratorAdapter):
         dtype: type the network computes in; inputs and outputs are float32.
     """
 
-    def __init__(
-        self, source: StyleGANUnetAdapter, dtype: torch.dtype, channels_last: bool
-    ) -> None:
+    def __init__(self, source: StyleGANUnetAdapter, dtype: torch.dtype) -> None:
         super().__init__()
         self.image_size, self.z_dim, self.dtype = source.image_size, source.z_dim, dtype
         self.net = copy.deepcopy(source.net).eval().requires_grad_(False)
@@ -129,10 +173,7 @@ class InferenceGenerator(GeneratorAdapter):
         self.net.style_net = mapping  # 0.01 % of the work: keep every bit of it
         if dtype != torch.float32:
             self.changes.append(f"computes in {dtype}")
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.changes.append("channels last in memory")
+        self.changes.append("channels last in memory")
 
     def map_latents(self, z: Tensor) -> Tensor:
         """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``."""
@@ -154,7 +195,7 @@ class InferenceGenerator(GeneratorAdapter):
             if k in conditions
         }
         condition, keep_mask = (
-            t.to(self.dtype, memory_format=self.memory_format) for t in (condition, keep_mask)
+            t.to(self.dtype, memory_format=torch.channels_last) for t in (condition, keep_mask)
         )
         x, features = self.net.encode(condition, keep_mask, **known)
         image = self.net.decode(x, features, None if w is None else w.to(self.dtype))
@@ -164,7 +205,6 @@ class InferenceGenerator(GeneratorAdapter):
 def optimize_for_inference(
     generator: StyleGANUnetAdapter,
     dtype: torch.dtype = torch.float32,
-    channels_last: bool = False,
 ) -> InferenceGenerator:
     """Return the fast form of a generator; the generator itself is untouched.
 
@@ -172,7 +212,6 @@ def optimize_for_inference(
         generator: native generator; its present weights are copied.
         dtype: ``torch.float32`` (same images within 1e-4), or ``torch.bfloat16`` or
             ``torch.float16`` where the processor computes fast in it.
-        channels_last: keep activations in channels-last order.
 
     Returns:
         An adapter whose ``changes`` say what was changed.
@@ -184,4 +223,4 @@ def optimize_for_inference(
         raise TypeError(
             f"Expected a StyleGANUnetAdapter to optimise, got {type(generator).__name__}."
         )
-    return InferenceGenerator(generator, dtype, channels_last)
+    return InferenceGenerator(generator, dtype)
