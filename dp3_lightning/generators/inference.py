@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from dp3_lightning.generators.layers import (
     split_style,
 )
 from dp3_lightning.generators.native import StyleGANUnetAdapter
+from dp3_lightning.generators.stylegan_unet import StyleGANUnet
 
 
 class FoldedLinear(nn.Module):
@@ -137,18 +139,18 @@ def _instance_norm(x: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     return torch.addcmul(shift.to(x.dtype), x, factor.to(x.dtype))
 
 
-def _fold(module: nn.Module) -> int:
-    """Replace all layers that can be folded below ``module``; returns their number."""
-    count = 0
-    for name, child in module.named_children():
-        if isinstance(child, EqualizedConv2d):
-            setattr(module, name, FoldedConv2d(child))
-            count += 1
-        else:
-            count += _fold(child)
-    if isinstance(module, ResidualBlock):
-        module.in_place = True
-    return count
+def _folded_copy(net: StyleGANUnet) -> tuple[StyleGANUnet, int]:
+    """Copy a network with its convolutions folded; returns also their number."""
+    # What deepcopy finds here it takes instead of copying, so no weight is copied twice.
+    memo: dict[int, Any] = {
+        id(m): FoldedConv2d(m) for m in net.modules() if isinstance(m, EqualizedConv2d)
+    }
+    n_folded = len(memo)
+    copied = copy.deepcopy(net, memo).eval().requires_grad_(False)
+    for module in copied.modules():
+        if isinstance(module, ResidualBlock):
+            module.in_place = True
+    return copied, n_folded
 
 
 class InferenceGenerator(GeneratorAdapter):
@@ -162,8 +164,7 @@ class InferenceGenerator(GeneratorAdapter):
     def __init__(self, source: StyleGANUnetAdapter, dtype: torch.dtype) -> None:
         super().__init__()
         self.image_size, self.z_dim, self.dtype = source.image_size, source.z_dim, dtype
-        self.net = copy.deepcopy(source.net).eval().requires_grad_(False)
-        n_folded = _fold(self.net)
+        self.net, n_folded = _folded_copy(source.net)
         self.changes = [
             f"{n_folded} convolutions with their gains and biases folded, activations in place",
             "no gradients, no training",
