@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from dp3_lightning.discriminators.stylegan2 import StyleGAN2Discriminator
+from dp3_lightning.generators.checkpoints import (
+    discriminator_state,
+    load_state,
+    read_checkpoint,
+)
 
 
 class DiscriminatorAdapter(nn.Module):
@@ -15,11 +21,25 @@ class DiscriminatorAdapter(nn.Module):
     Args:
         net: a preset name or a network called as
             ``net(img=..., condition=..., mask=..., **conditions)["score"]``.
+        weights: training checkpoint of DeepPrivacy2 or of this package; None or ``random`` starts
+            from random weights.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no discriminator in the file, or one that does not fit (keys are listed).
     """
 
-    def __init__(self, net: nn.Module | str = "fdf128") -> None:
+    def __init__(self, net: nn.Module | str = "fdf128", weights: str | None = None) -> None:
         super().__init__()
         self.net = StyleGAN2Discriminator.from_preset(net) if isinstance(net, str) else net
+        if weights not in (None, "random"):
+            path = Path(str(weights)).expanduser()
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"No training checkpoint at {str(weights)!r}: give the discriminator's "
+                    "`weights` a file, or leave them out to start from random ones."
+                )
+            load_state(self.net, discriminator_state(read_checkpoint(path)), str(path))
 
     def forward(
         self,

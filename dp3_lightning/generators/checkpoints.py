@@ -141,6 +141,28 @@ def generator_state(checkpoint: Any) -> dict[str, Tensor]:
     )
 
 
+def discriminator_state(checkpoint: Any) -> dict[str, Tensor]:
+    """Find the discriminator's state dict in a training checkpoint of DeepPrivacy2 or ours.
+
+    Raises:
+        ValueError: no discriminator inside; lists the top-level keys.
+    """
+    if isinstance(checkpoint, Mapping):
+        if "discriminator" in checkpoint:
+            return _without_module_prefix(checkpoint["discriminator"])
+        lightning = checkpoint.get("state_dict")
+        if isinstance(lightning, Mapping):
+            prefix = "discriminator.net."
+            state = {k[len(prefix) :]: v for k, v in lightning.items() if k.startswith(prefix)}
+            if state:
+                return state
+    keys = sorted(map(str, checkpoint))[:12] if isinstance(checkpoint, Mapping) else "no mapping"
+    raise ValueError(
+        f"Found no discriminator in the checkpoint; its keys are {keys}. Only training checkpoints "
+        "have one."
+    )
+
+
 def _without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the ``module.`` that a data-parallel wrapper leaves in front of every key."""
     if state and all(key.startswith("module.") for key in state):
@@ -178,10 +200,10 @@ def load_weights(net: nn.Module, source: str | Path) -> None:
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load a generator's state dict into ``net``, all of it or nothing.
+    """Load a network's state dict into ``net``, all of it or nothing.
 
     Args:
-        net: a :class:`StyleGANUnet`.
+        net: a generator or discriminator.
         state: its state dict, with or without ``style_net.w_centers``.
         origin: where it is from, for the error.
 
@@ -191,9 +213,7 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], origin: str) -> None
     problems = key_problems(state, net.state_dict())
     if problems:
         raise ValueError(
-            f"The weights in {origin} do not fit this generator (another preset?); nothing was "
+            f"The weights in {origin} do not fit this network (another preset?); nothing was "
             f"loaded. {len(problems)} problems:\n  " + "\n  ".join(problems)
         )
-    if _CENTERS in state:
-        net.style_net.set_centers(state[_CENTERS])  # type: ignore[union-attr, operator]
     net.load_state_dict(dict(state))

@@ -44,6 +44,7 @@ from dp3_lightning.modules.optimization import (
     lr_factor,
 )
 from dp3_lightning.modules.part_log import PartLog
+from dp3_lightning.modules.warm_start import read_training_checkpoint, restore_moments
 from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.randomness import keyed_normal
 from dp3_lightning.structures import GeneratorStep
@@ -80,6 +81,8 @@ class VideoFineTuner(LightningModule):
         lr_schedule: ``constant`` (DeepPrivacy2), or ``linear`` or ``cosine`` decay to 0 at
             ``max_steps``.
         lr_warmup_steps: generator updates over which the learning rates grow linearly from 0.
+        warm_start: training checkpoint of DeepPrivacy2 whose Adam moments both optimizers take
+            over; its weights go to ``generator`` and ``discriminator`` by their own arguments.
         seed: of latents and other counter-based draws.
 
     Raises:
@@ -107,6 +110,7 @@ class VideoFineTuner(LightningModule):
         gradient_clip_norm: float | None = None,
         lr_schedule: LearningRateSchedule = "constant",
         lr_warmup_steps: int = 0,
+        warm_start: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -155,6 +159,15 @@ class VideoFineTuner(LightningModule):
         d_opt = lazy_adam(
             list(self.discriminator.parameters()), d_lr, hp["betas"], hp["r1_interval"]
         )
+        if hp["warm_start"] is not None:
+            saved = read_training_checkpoint(hp["warm_start"])
+            for opt, adapter, key in (
+                (g_opt, self.generator, "generator"),
+                (d_opt, self.discriminator, "discriminator"),
+            ):
+                network = adapter.get_submodule("net")
+                moments = saved[f"{key[0].upper()}_optimizer"]
+                restore_moments(opt, network, moments, list(saved[key]))
         return [g_opt, d_opt], [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
 
     def _lr_factor(self, update: int) -> float:

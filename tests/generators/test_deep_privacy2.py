@@ -14,9 +14,11 @@ from dp3_lightning.generators import (
     DeepPrivacy2Generator,
     StyleGANUnet,
     StyleGANUnetAdapter,
+    load_generator,
 )
 from dp3_lightning.generators.export import export_generator
 from dp3_lightning.modules import VideoFineTuner
+from dp3_lightning.presets import GENERATOR_PRESETS
 from tests.training_fixtures import batch_of
 
 ARGUMENTS: dict[str, Any] = {
@@ -153,3 +155,26 @@ def test_upstreams_loader_takes_our_export(tmp_path: Path) -> None:
     assert torch.equal(fresh.style_net.w_centers, ours.style_net.w_centers)
     expected = dict(theirs.named_parameters())
     assert all(torch.equal(p, expected[name]) for name, p in fresh.named_parameters())
+
+
+@pytest.mark.upstream
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["fdf128", "fdh_nocse"])
+def test_full_size_checkpoint_in_upstreams_format(tmp_path: Path, preset: str) -> None:
+    torch.manual_seed(0)
+    options = ARGUMENTS | GENERATOR_PRESETS[preset]
+    options["imsize"] = list(options["imsize"])
+    theirs = upstream_class()(**options).eval()
+    content = {"running_average_generator": theirs.state_dict(), "w_centers": torch.randn(4, 512)}
+    torch.save(content, tmp_path / "published.ckpt")
+    ours = load_generator(tmp_path / "published.ckpt", preset).net
+    height, width = options["imsize"]
+    mask = torch.ones(1, 1, height, width)
+    mask[..., height // 4 : -height // 4, width // 4 : -width // 4] = 0
+    condition = (torch.rand(1, 3, height, width) * 2 - 1) * mask
+    z = torch.randn(1, 512)
+    with torch.no_grad():
+        expected = theirs(condition=condition, mask=mask, z=z)["img"]
+        drawn = ours(condition=condition, mask=mask, z=z)["img"]
+    assert (drawn - expected).abs().max() < 2e-5
+    assert torch.equal(ours.style_net.w_centers, content["w_centers"])

@@ -193,7 +193,7 @@ def test_weights_that_fit_no_preset_list_the_differences(tmp_path: Path) -> None
 
 def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
     torch.save(trained().state_dict(), tmp_path / "tiny.pt")
-    with pytest.raises(ValueError, match=r"tiny\.pt do not fit this generator"):
+    with pytest.raises(ValueError, match=r"tiny\.pt do not fit this network"):
         load_generator(tmp_path / "tiny.pt", preset="small64")
 
 
@@ -236,3 +236,14 @@ def test_fast_form_in_bfloat16_is_close() -> None:
 def test_fast_form_needs_a_native_generator() -> None:
     with pytest.raises(TypeError, match=r"StyleGANUnetAdapter.*Linear"):
         optimize_for_inference(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_full_size_checkpoint(tmp_path: Path) -> None:
+    """The size of the published FDF128 file, in its layout."""
+    torch.manual_seed(0)
+    state = StyleGANUnet.from_preset("fdf128").state_dict()
+    torch.save({"running_average_generator": state}, tmp_path / "fdf128.ckpt")
+    loaded = load_generator(tmp_path / "fdf128.ckpt")
+    assert loaded.image_size == (128, 128)
+    assert all(torch.equal(v, state[k]) for k, v in loaded.net.state_dict().items())
