@@ -1,0 +1,183 @@
+"""Pass 1: from the faces of every frame to tracks without holes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
+from dp3_lightning.checks import check_above, check_at_least, check_between
+from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, file_hash
+from dp3_lightning.faces.tracker import link_detections, pairwise_iou, smooth_boxes
+from dp3_lightning.structures import FaceDetector, FloatArray, Track
+from dp3_lightning.video import VideoReader
+
+_SAME_FACE_IOU = 0.3
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How detections become tracks.
+
+    Attributes:
+        start_score: a track needs one detection of at least this score.
+        max_gap: seconds without a detection that are filled, and seconds that a track reaches
+            before its first and after its last detection (not over a cut).
+        reentry: seconds after which a face that is found again near where it was lost is somebody
+            new; before, it keeps its person.
+        smooth_window: frames of the centred average over the boxes; 1 for none.
+        min_generate_size: shorter side in pixels below which a face is blurred, because the
+            generator has nothing to work with.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    start_score: float = 0.5
+    max_gap: float = 0.5
+    reentry: float = 2.0
+    smooth_window: int = 9
+    min_generate_size: float = 16.0
+
+    def __post_init__(self) -> None:
+        check_between(0, 1, start_score=self.start_score)
+        check_at_least(0, max_gap=self.max_gap, reentry=self.reentry)
+        check_at_least(1, smooth_window=self.smooth_window)
+        check_above(0, min_generate_size=self.min_generate_size)
+
+
+def plan_video(
+    path: str | Path,
+    detector: FaceDetector,
+    options: PlanOptions | None = None,
+    cache: Path | None = None,
+) -> Plan:
+    """Find every face of a video and decide what is done to it.
+
+    Detections of low score count inside a track that some frame is sure of. Gaps are filled from
+    both sides; tracks reach beyond their ends; nothing crosses a cut.
+
+    Args:
+        path: the video.
+        detector: face detector; its own threshold is the low one.
+        options: see :class:`PlanOptions`.
+        cache: folder of the detector's answers; default: the user's cache.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnreadableVideoError: it cannot be read.
+    """
+    options = options or PlanOptions()
+    source = Path(path)
+    with VideoReader(source) as reader:
+        rate = float(reader.average_rate)
+    analysis = cached_analysis(source, detector, cache)
+    gap = round(options.max_gap * rate)
+    breaks = sorted({*analysis.breaks, *analysis.lost, *(i + 1 for i in analysis.lost)})
+    detections = analysis.detections(0, analysis.n_frames)
+    found = link_detections(detections, breaks, max_gap=gap)
+    sure = [track for track in found if _best_score(track, analysis) >= options.start_score]
+    tracks = [
+        _planned(track, breaks, gap, analysis.n_frames, options)
+        for track in sorted(sure, key=lambda t: t.start)
+    ]
+    _name_people(tracks, round(options.reentry * rate), analysis.breaks)
+    plan = Plan(
+        video=source.name,
+        sha256=file_hash(source),
+        n_frames=analysis.n_frames,
+        size=analysis.size,
+        tracks=tracks,
+        cuts=list(analysis.breaks),
+        lost=list(analysis.lost),
+        settings={"detector": detector.name, **asdict(options)},
+    )
+    plan.ignored = _ignored(plan, analysis)
+    return plan
+
+
+def _best_score(track: Track, analysis: VideoAnalysis) -> float:
+    best = 0.0
+    for offset in np.flatnonzero(track.detected):
+        box = track.boxes[offset]
+        scores = [f[4] for f in analysis.faces[track.start + offset] if np.allclose(f[:4], box)]
+        best = max([best, *scores])
+    return best
+
+
+def _planned(
+    track: Track, breaks: Sequence[int], gap: int, n_frames: int, options: PlanOptions
+) -> PlannedTrack:
+    """Smooth a track and let it reach beyond its ends, up to the next break."""
+    floor = max((b for b in breaks if b <= track.start), default=0)
+    ceiling = min((b for b in breaks if b >= track.stop), default=n_frames)
+    before = min(gap, track.start - floor)
+    after = min(gap, ceiling - track.stop)
+    boxes = _covering(track.boxes, smooth_boxes(track.boxes, options.smooth_window))
+    boxes = np.concatenate(
+        [np.repeat(boxes[:1], before, axis=0), boxes, np.repeat(boxes[-1:], after, axis=0)]
+    )
+    inside: list[Origin] = ["detected" if seen else "filled" for seen in track.detected]
+    padding: Origin = "padded"
+    origins = [padding] * before + inside + [padding] * after
+    action: Action = "generate"
+    reason = ""
+    side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
+    if side < options.min_generate_size:
+        action, reason = "blur", f"{side:.0f} px, too small to generate"
+    rows = [(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in boxes]
+    return PlannedTrack("", track.start - before, rows, origins, action, reason)
+
+
+def _covering(detected: FloatArray, smooth: FloatArray) -> FloatArray:
+    """Smoothed boxes, grown where they would uncover a part of what was detected.
+
+    Tremble is taken out of the position; a fast turn must not leave a strip of the real face.
+    """
+    size = (detected[:, 2:] - detected[:, :2]).mean(axis=1, keepdims=True)
+    slack = 0.04 * size  # detector tremble; below it, smoothing wins
+    low = np.minimum(smooth[:, :2], detected[:, :2] + slack)
+    high = np.maximum(smooth[:, 2:], detected[:, 2:] - slack)
+    covering: FloatArray = np.concatenate([low, high], axis=1)
+    return covering
+
+
+def _name_people(tracks: Sequence[PlannedTrack], reentry: int, cuts: Sequence[int]) -> None:
+    """Give every track a person; a face found again where it was lost keeps its own.
+
+    Args:
+        tracks: by first frame.
+        reentry: frames between the end of a track and the start of one that continues it.
+        cuts: nobody is recognised over a cut.
+    """
+    numbers = itertools.count(1)
+    for index, track in enumerate(tracks):
+        track.person = ""
+        first = np.array([track.boxes[0]])
+        candidates = []
+        for earlier in tracks[:index]:
+            pause = track.start - earlier.stop
+            cut_between = any(earlier.stop <= cut <= track.start for cut in cuts)
+            taken = any(t.person == earlier.person and t.stop > track.start for t in tracks[:index])
+            if not 0 <= pause <= reentry or cut_between or taken:
+                continue
+            overlap = float(pairwise_iou(np.array([earlier.boxes[-1]]), first)[0, 0])
+            if overlap >= _SAME_FACE_IOU:
+                candidates.append((overlap, earlier.person))
+        track.person = max(candidates)[1] if candidates else f"person-{next(numbers)}"
+
+
+def _ignored(plan: Plan, analysis: VideoAnalysis) -> dict[int, list[list[float]]]:
+    """Detections that no track covers, so that nothing is dropped without a word."""
+    ignored: dict[int, list[list[float]]] = {}
+    for frame, faces in enumerate(analysis.faces):
+        planned = np.array([box for _, box in plan.boxes_at(frame)]).reshape(-1, 4)
+        for face in faces:
+            overlap = pairwise_iou(np.array([face[:4]]), planned)
+            if not len(planned) or overlap.max() < _SAME_FACE_IOU:
+                ignored.setdefault(frame, []).append([round(v, 3) for v in face])
+    return ignored
