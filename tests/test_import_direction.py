@@ -40,7 +40,7 @@ ALLOWED = {
     "generators": {"checks", "numerics", "structures", "assets", "presets"},
     "discriminators": {"generators", "numerics", "presets", "structures"},  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
-    "anonymize": BOTTOM | {"data", "faces", "video"},
+    "anonymize": BOTTOM | {"data", "faces", "generators", "video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
 }
