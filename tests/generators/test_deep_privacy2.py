@@ -178,3 +178,34 @@ def test_full_size_checkpoint_in_upstreams_format(tmp_path: Path, preset: str) -
         drawn = ours(condition=condition, mask=mask, z=z)["img"]
     assert (drawn - expected).abs().max() < 2e-5
     assert torch.equal(ours.style_net.w_centers, content["w_centers"])
+
+
+@pytest.mark.upstream
+def test_upstreams_other_generators_are_reached() -> None:
+    upstream_class()
+    clip_of, keep = clip(1, 128)
+    latent = torch.randn(1, 512)
+    msg = importlib.import_module("dp2.generator.deep_privacy1").MSGGenerator().eval()
+    first = DeepPrivacy2Generator.wrap(msg, image_size=(128, 128))
+    drawn = first(clip_of, keep, latent, conditions={"keypoints": torch.rand(1, 3, 7, 2)})
+    assert drawn.shape == clip_of.shape
+    try:
+        triagan = importlib.import_module("dp2.generator.triagan")
+    except ImportError as error:
+        pytest.skip(f"TriA-GAN's own requirements: {error}")
+    style_net = importlib.import_module("dp2.generator.base").SG2StyleNet(64, 64)
+    net = triagan.TriaGAN(
+        imsize=[128, 128], im_channels=3, dim=8, dim_mults=(1, 2, 2), num_resnet_blocks=1,
+        n_middle_blocks=0, z_channels=64, w_dim=64, norm_enc=True, norm_dec=True,
+        use_maskrcnn_mask=False, input_keypoints=True, n_keypoints=17,
+        input_keypoint_indices=[0, 1, 2], style_net=style_net,
+    ).eval()  # fmt: skip
+    second = DeepPrivacy2Generator.wrap(net)
+    keypoints = torch.rand(1, 3, 17, 3)
+    raws = [second(clip_of, keep, z, conditions={"keypoints": keypoints}) for z in latents()]
+    assert raws[0].shape == clip_of.shape
+    assert not torch.equal(raws[0], raws[1])
+
+
+def latents() -> list[Tensor]:
+    return [torch.full((1, 64), 0.5), torch.linspace(-1, 1, 64)[None]]
