@@ -1,9 +1,25 @@
-"""dp3_lightning: fine-tune DeepPrivacy2's face anonymizer on video with PyTorch Lightning."""
+"""dp3_lightning: fine-tune DeepPrivacy2 on video with PyTorch Lightning, and anonymize video."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from dp3_lightning import torchvision_compat
+
+if TYPE_CHECKING:
+    from dp3_lightning.anonymize import anonymize_video
 
 torchvision_compat.install()  # before anything that imports torchvision; see that file
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "anonymize_video"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is heavy when it is first asked for: `dp3 --help` must not wait for torch."""
+    if name == "anonymize_video":
+        from dp3_lightning.anonymize import anonymize_video
+
+        return anonymize_video
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

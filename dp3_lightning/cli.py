@@ -18,6 +18,7 @@ USAGE = """\
 usage: dp3 <command> [options]
 
   fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
+  anonymize IN -o OUT            replace the faces of videos and pictures; --help
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
   weights list|get|check|convert look at, fetch, check and convert weights of generators
   export CHECKPOINT OUT          write the averaged generator for other tools
@@ -49,6 +50,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
         run = weights_command if command == "weights" else export_command
         _report_errors(lambda: sys.exit(run(arguments[1:])))
+    elif command == "anonymize":
+        _report_errors(lambda: _anonymize(arguments[1:]))
     elif command == "assets":
         _list_assets()
     elif command == "doctor":
@@ -128,6 +131,14 @@ def _run_trainer(arguments: list[str]) -> None:
     keep_freed_memory()
 
     run(arguments)
+
+
+def _anonymize(arguments: list[str]) -> None:
+    from dp3_lightning.allocator import keep_freed_memory
+    from dp3_lightning.anonymize.command import anonymize_command
+
+    keep_freed_memory()
+    sys.exit(anonymize_command(arguments))
 
 
 def configuration_folder() -> Path:

@@ -40,7 +40,8 @@ ALLOWED = {
     "generators": {"checks", "numerics", "structures", "assets", "presets"},
     "discriminators": {"generators", "numerics", "presets", "structures"},  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
-    "anonymize": BOTTOM | {"data", "faces", "generators", "video"},
+    "anonymize": BOTTOM | {"data", "faces", "generators", "optical_flow", "reports", "video"},
+    "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
 }
@@ -53,7 +54,7 @@ NEVER_LIGHTNING = {
     "video",
     "faces",
 } | BOTTOM
-LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops"}
+LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

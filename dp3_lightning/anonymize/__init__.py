@@ -1,6 +1,34 @@
-"""Anonymize whole videos. So far pass 1: the plan of who is where, as a file people can edit."""
+"""Anonymize whole videos: plan who is where, render, check, tell."""
 
+from dp3_lightning.anonymize.api import anonymize_video
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.manifest import Outcome
+from dp3_lightning.anonymize.options import (
+    CheckOptions,
+    DeviceOptions,
+    OutputOptions,
+    PersonOptions,
+)
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack, read_plan, write_plan
-from dp3_lightning.anonymize.planning import PlanOptions, plan_video
+from dp3_lightning.anonymize.planning import PlanOptions, plan_picture, plan_video
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.settings import Settings
 
-__all__ = ["Plan", "PlanOptions", "PlannedTrack", "plan_video", "read_plan", "write_plan"]
+__all__ = [
+    "CheckOptions",
+    "DeviceOptions",
+    "Drawing",
+    "Outcome",
+    "OutputOptions",
+    "PersonOptions",
+    "Plan",
+    "PlanOptions",
+    "PlannedTrack",
+    "RenderOptions",
+    "Settings",
+    "anonymize_video",
+    "plan_picture",
+    "plan_video",
+    "read_plan",
+    "write_plan",
+]

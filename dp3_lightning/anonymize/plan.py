@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -59,6 +59,7 @@ class Plan:
         tracks: all faces, by first frame.
         cuts: frames that do not continue the one before.
         lost: frames that cannot be decoded.
+        undetected: frames in which the detector failed; they are blurred as a whole.
         ignored: per frame with such a thing, boxes of detections that no track took in.
         settings: how the plan was made, for the record.
     """
@@ -70,6 +71,7 @@ class Plan:
     tracks: list[PlannedTrack]
     cuts: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    undetected: list[int] = field(default_factory=list)
     ignored: dict[int, list[list[float]]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -80,6 +82,19 @@ class Plan:
             for track in self.tracks
             if track.start <= frame < track.stop
         ]
+
+    def with_blur(self, alike: Mapping[int, float]) -> Plan:
+        """Return the plan with some tracks blurred.
+
+        Args:
+            alike: number of the track to the distance at which its drawn face was taken for the
+                real person.
+        """
+        tracks = list(self.tracks)
+        for number, distance in alike.items():
+            reason = f"the drawn face passed for the real person (distance {distance:.2f})"
+            tracks[number] = replace(tracks[number], action="blur", reason=reason)
+        return replace(self, tracks=tracks)
 
 
 def write_plan(plan: Plan, path: str | Path) -> Path:
@@ -105,6 +120,7 @@ def write_plan(plan: Plan, path: str | Path) -> Path:
         "size": list(plan.size),
         "cuts": plan.cuts,
         "lost": plan.lost,
+        "undetected": plan.undetected,
         "ignored": {str(k): v for k, v in plan.ignored.items()},
         "settings": plan.settings,
     }
@@ -149,6 +165,7 @@ def read_plan(path: str | Path) -> Plan:
             tracks=[],
             cuts=[int(v) for v in data["cuts"]],
             lost=[int(v) for v in data["lost"]],
+            undetected=[int(v) for v in data.get("undetected", [])],
             ignored={int(k): v for k, v in data["ignored"].items()},
             settings=dict(data["settings"]),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +11,14 @@ import numpy as np
 
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
-from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, file_hash
+from dp3_lightning.data.analysis import (
+    VideoAnalysis,
+    cached_analysis,
+    detect_faces,
+    file_hash,
+)
 from dp3_lightning.faces.tracker import link_detections, pairwise_iou, smooth_boxes
-from dp3_lightning.structures import FaceDetector, FloatArray, Track
+from dp3_lightning.structures import FaceDetector, FloatArray, Track, UInt8Array
 from dp3_lightning.video import VideoReader
 
 _SAME_FACE_IOU = 0.3
@@ -55,6 +60,7 @@ def plan_video(
     detector: FaceDetector,
     options: PlanOptions | None = None,
     cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Plan:
     """Find every face of a video and decide what is done to it.
 
@@ -66,6 +72,7 @@ def plan_video(
         detector: face detector; its own threshold is the low one.
         options: see :class:`PlanOptions`.
         cache: folder of the detector's answers; default: the user's cache.
+        progress: told the number of frames done.
 
     Raises:
         FileNotFoundError: no such file.
@@ -75,7 +82,38 @@ def plan_video(
     source = Path(path)
     with VideoReader(source) as reader:
         rate = float(reader.average_rate)
-    analysis = cached_analysis(source, detector, cache)
+    analysis = cached_analysis(source, detector, cache, lenient=True, progress=progress)
+    if len(analysis.undetected) + len(analysis.lost) == analysis.n_frames:
+        with VideoReader(source) as reader:  # no accident of one frame: let the detector say why
+            detect_faces(detector, [reader.frame(analysis.undetected[0])], lenient=False)
+    return _plan(source, analysis, rate, detector.name, options)
+
+
+def plan_picture(
+    path: str | Path,
+    picture: UInt8Array,
+    detector: FaceDetector,
+    options: PlanOptions | None = None,
+) -> Plan:
+    """Find every face of a picture and decide what is done to it.
+
+    Args:
+        path: its file.
+        picture: ``(H, W, 3)`` uint8 RGB.
+        detector: face detector.
+        options: see :class:`PlanOptions`.
+    """
+    (faces,) = detect_faces(detector, [picture], lenient=True)
+    height, width = picture.shape[:2]
+    analysis = VideoAnalysis(
+        1, (height, width), [], [], [faces or []], [0] if faces is None else []
+    )
+    return _plan(Path(path), analysis, 1.0, detector.name, options or PlanOptions())
+
+
+def _plan(
+    source: Path, analysis: VideoAnalysis, rate: float, detector: str, options: PlanOptions
+) -> Plan:
     gap = round(options.max_gap * rate)
     breaks = sorted({*analysis.breaks, *analysis.lost, *(i + 1 for i in analysis.lost)})
     detections = analysis.detections(0, analysis.n_frames)
@@ -94,7 +132,8 @@ def plan_video(
         tracks=tracks,
         cuts=list(analysis.breaks),
         lost=list(analysis.lost),
-        settings={"detector": detector.name, **asdict(options)},
+        undetected=list(analysis.undetected),
+        settings={"detector": detector, **asdict(options)},
     )
     plan.ignored = _ignored(plan, analysis)
     return plan

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dp3_lightning.assets import cache_folder
+from dp3_lightning.assets import AssetUnavailableError, cache_folder
 from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
-from dp3_lightning.video import VideoReader
+from dp3_lightning.video import FrameUnavailableError, VideoReader
 
 ANALYSIS_VERSION = 1
 # Mean change of hue, saturation and value (levels of 0..255) from frame to frame that counts as a
@@ -26,6 +27,7 @@ ANALYSIS_VERSION = 1
 CUT_THRESHOLD = 27.0
 _CUT_WIDTH = 128
 _DETECTOR_BATCH = 16
+_BLOCK = 500  # frames between two stores
 
 
 @dataclass
@@ -38,6 +40,7 @@ class VideoAnalysis:
         breaks: indices of frames that do not continue the one before (cut, lost frame, new size).
         lost: indices of frames that could not be decoded.
         faces: per frame, a list of ``[x0, y0, x1, y1, score]`` in pixels.
+        undetected: indices of frames in which the detector failed.
     """
 
     n_frames: int
@@ -45,6 +48,18 @@ class VideoAnalysis:
     breaks: list[int]
     lost: list[int]
     faces: list[list[list[float]]]
+    undetected: list[int] = field(default_factory=list)
+
+    def joined(self, other: VideoAnalysis) -> VideoAnalysis:
+        """Merge what was found in other frames of the same video."""
+        return VideoAnalysis(
+            self.n_frames,
+            self.size,
+            sorted({*self.breaks, *other.breaks}),
+            sorted({*self.lost, *other.lost}),
+            [a or b for a, b in zip(self.faces, other.faces, strict=True)],
+            sorted({*self.undetected, *other.undetected}),
+        )
 
     def detections(self, start: int, stop: int) -> list[list[Detection]]:
         """Return the faces of frames ``start`` to ``stop - 1``."""
@@ -61,7 +76,11 @@ def content_change(frame: UInt8Array, before: UInt8Array) -> float:
 
 
 def analyze(
-    reader: VideoReader, detector: FaceDetector, cut_threshold: float = CUT_THRESHOLD
+    reader: VideoReader,
+    detector: FaceDetector,
+    cut_threshold: float = CUT_THRESHOLD,
+    *,
+    lenient: bool = False,
 ) -> VideoAnalysis:
     """Decode a video once: detect faces in every frame and find cuts.
 
@@ -69,35 +88,136 @@ def analyze(
         reader: the video.
         detector: face detector, given a few frames at a time.
         cut_threshold: change of content that counts as a cut, levels of 0..255.
+        lenient: go on when the detector fails in a frame, and list it as undetected.
+
+    Raises:
+        Exception: what the detector raises, unless ``lenient``.
     """
-    faces: list[list[list[float]]] = [[] for _ in range(len(reader))]
-    breaks: list[int] = []
-    seen: list[int] = []
-    pending: list[tuple[int, UInt8Array]] = []
-    before: UInt8Array | None = None
-    size = reader.size
-    shape: tuple[int, ...] | None = None
+    analyzer = _Analyzer(reader, detector, cut_threshold, lenient)
+    return analyzer.block(range(len(reader)))
 
-    def detect() -> None:
-        for (index, _), found in zip(pending, detector([f for _, f in pending]), strict=True):
-            faces[index] = [[*map(float, d.box), float(d.score)] for d in found]
-        pending.clear()
 
-    for index, frame in reader.iter_indexed():
+@dataclass
+class _Before:
+    """The frame before the next one, as far as finding cuts needs it."""
+
+    index: int
+    small: UInt8Array
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, index: int, frame: UInt8Array) -> _Before:
         height = max(1, round(frame.shape[0] * _CUT_WIDTH / frame.shape[1]))
         small = cv2.resize(frame, (_CUT_WIDTH, height), interpolation=cv2.INTER_AREA)
-        follows = bool(seen) and seen[-1] == index - 1 and shape == frame.shape
-        if seen and (not follows or content_change(small, before) > cut_threshold):  # type: ignore[arg-type]
-            breaks.append(index)
-        before, shape = small, frame.shape
-        seen.append(index)
-        pending.append((index, frame))
-        if len(pending) == _DETECTOR_BATCH:
-            detect()
-    if pending:
-        detect()
-    lost = sorted(set(range(len(reader))) - set(seen))
-    return VideoAnalysis(len(reader), size, breaks, lost, faces)
+        return cls(index, small, frame.shape)
+
+
+class _Analyzer:
+    """Goes through a video block by block.
+
+    Args:
+        reader: the video.
+        detector: face detector.
+        cut_threshold: as in :func:`analyze`.
+        lenient: as in :func:`analyze`.
+        progress: told the number of frames done.
+    """
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        detector: FaceDetector,
+        cut_threshold: float = CUT_THRESHOLD,
+        lenient: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.reader, self.detector = reader, detector
+        self.cut_threshold, self.lenient = cut_threshold, lenient
+        self.progress = progress or (lambda done: None)
+        self.before: _Before | None = None
+        self.next = 0  # frame after the last one looked at
+
+    def block(self, frames: range) -> VideoAnalysis:
+        """Analyse some frames; the result's lists are as long as the whole video's."""
+        count = len(self.reader)
+        result = VideoAnalysis(count, self.reader.size, [], [], [[] for _ in range(count)])
+        pending: list[tuple[int, UInt8Array]] = []
+        if frames.start != self.next:  # blocks before this one were done in an earlier run
+            self.before = None
+            with contextlib.suppress(FrameUnavailableError):
+                self.before = _Before.of(frames.start - 1, self.reader.frame(frames.start - 1))
+        for index in frames:
+            try:
+                frame = self.reader.frame(index)
+            except FrameUnavailableError:
+                result.lost.append(index)
+            else:
+                if self._breaks(index, frame) and index > 0:
+                    result.breaks.append(index)
+                pending.append((index, frame))
+            if len(pending) == _DETECTOR_BATCH:
+                self._detect(pending, result)
+            self.progress(index + 1)
+        self._detect(pending, result)
+        self.next = frames.stop
+        if frames.stop == count:
+            self.reader.report_losses()
+        return result
+
+    def _breaks(self, index: int, frame: UInt8Array) -> bool:
+        """Whether a frame does not continue the one before; makes it the one before."""
+        before, self.before = self.before, _Before.of(index, frame)
+        if before is None or (before.index, before.shape) != (index - 1, frame.shape):
+            return True
+        return content_change(self.before.small, before.small) > self.cut_threshold
+
+    def _detect(self, pending: list[tuple[int, UInt8Array]], result: VideoAnalysis) -> None:
+        if not pending:
+            return
+        answers = detect_faces(self.detector, [f for _, f in pending], self.lenient)
+        for (index, _), faces in zip(pending, answers, strict=True):
+            if faces is None:
+                result.undetected.append(index)
+            else:
+                result.faces[index] = faces
+        pending.clear()
+
+
+def detect_faces(
+    detector: FaceDetector, frames: list[UInt8Array], lenient: bool
+) -> list[list[list[float]] | None]:
+    """Return the faces of frames as plain numbers, checked.
+
+    Args:
+        detector: face detector.
+        frames: ``(H, W, 3)`` uint8 RGB.
+        lenient: answer None for a frame in which the detector fails, instead of raising.
+
+    Returns:
+        Per frame a list of ``[x0, y0, x1, y1, score]``.
+
+    Raises:
+        Exception: what the detector raises, unless ``lenient``.
+        ValueError: it answered with something else than finite numbers, unless ``lenient``.
+    """
+    try:
+        answers = detector(frames)
+        rows = [[[*map(float, d.box), float(d.score)] for d in found] for found in answers]
+        numbers = [value for faces in rows for face in faces for value in face]
+        if len(rows) != len(frames) or not np.isfinite(numbers).all():
+            raise ValueError(
+                f"{detector.name} gave {len(rows)} answers for {len(frames)} frames, or boxes and "
+                "scores that are not numbers."
+            )
+        return list(rows)
+    except AssetUnavailableError:
+        raise  # the same in every frame, and the user can mend it
+    except Exception:
+        if not lenient:
+            raise
+        if len(frames) == 1:
+            return [None]
+        return [detect_faces(detector, [frame], lenient)[0] for frame in frames]
 
 
 def file_hash(path: Path) -> str:
@@ -113,16 +233,26 @@ def _content_hash(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def cached_analysis(path: Path, detector: FaceDetector, cache: Path | None = None) -> VideoAnalysis:
+def cached_analysis(
+    path: Path,
+    detector: FaceDetector,
+    cache: Path | None = None,
+    *,
+    lenient: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> VideoAnalysis:
     """Return the analysis of a video from the cache, or make and store it.
 
     The cache holds boxes and frame numbers, no pixels. Its key is the content of the video and the
-    detector's name, so that a moved file is found again and a changed one is not.
+    detector's name, so that a moved file is found again and a changed one is not. What was found
+    is stored every few hundred frames: a run that was killed goes on from there.
 
     Args:
         path: the video.
         detector: see :func:`analyze`.
         cache: folder; default: ``faces`` beside the assets.
+        lenient: as in :func:`analyze`; an analysis with undetected frames is not stored.
+        progress: told the number of frames done.
     """
     folder = cache if cache is not None else cache_folder() / "faces"
     name = f"{detector.name}|{ANALYSIS_VERSION}|{CUT_THRESHOLD}"
@@ -131,10 +261,26 @@ def cached_analysis(path: Path, detector: FaceDetector, cache: Path | None = Non
     known = _read(entry)
     if known is not None:
         return known
+    whole: VideoAnalysis | None = None
+    parts: list[Path] = []
     with VideoReader(path) as reader:
-        analysis = analyze(reader, detector)
-    _write(entry, asdict(analysis))
-    return analysis
+        analyzer = _Analyzer(reader, detector, lenient=lenient, progress=progress)
+        for start in range(0, len(reader), _BLOCK):
+            block = range(start, min(start + _BLOCK, len(reader)))
+            part = entry.with_name(f"{entry.stem}-{start}.part.json")
+            found = _read(part)
+            if found is None:
+                found = analyzer.block(block)
+                if block.stop < len(reader) and not found.undetected:
+                    _write(part, asdict(found))
+            parts.append(part)
+            whole = found if whole is None else whole.joined(found)
+    assert whole is not None  # a video has at least one frame
+    if not whole.undetected:
+        _write(entry, asdict(whole))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return whole
 
 
 def _read(entry: Path) -> VideoAnalysis | None:

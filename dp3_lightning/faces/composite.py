@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dp3_lightning.structures import UInt8Array, Window
+from dp3_lightning.faces.obscure import pixel_region
+from dp3_lightning.faces.resample import Float32Array, uncut_region
+from dp3_lightning.structures import FloatArray, UInt8Array, Window
 
 
 def enlarge(crop: Tensor, window: Window) -> npt.NDArray[np.uint8]:
@@ -51,3 +55,45 @@ def paste_hole(frame: UInt8Array, crop: Tensor, keep_mask: Tensor, window: Windo
     inside = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
     part = frame[top:bottom, left:right]
     part[hole[inside]] = picture[inside][hole[inside]]
+
+
+def blend_outwards(
+    frame: UInt8Array,
+    crop: Float32Array,
+    window: Sequence[float],
+    box: Sequence[float],
+    band: float,
+) -> None:
+    """Overwrite a face box in a frame by a generated crop, and blend in the band around it.
+
+    Every pixel that the box touches comes from the crop alone; the share of the frame grows from
+    0 at the box to 1 at the outer edge of the band, never inwards, so that no pixel of the face is
+    left behind.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB, changed in place, in one step at the end.
+        crop: generated crop ``(h, w, 3)`` float32, 0 to 255.
+        window: ``(x0, y0, x1, y1)`` float: where the crop lies in the frame.
+        box: ``(x0, y0, x1, y1)`` float: what must be covered.
+        band: width of the band in pixels, at least 0.
+    """
+    reach = np.array([-band, -band, band, band])
+    region = pixel_region(np.asarray(box, dtype=np.float64) + reach, frame.shape[:2])
+    if region is None:
+        return
+    x0, y0, x1, y1 = region
+    drawn = uncut_region(crop, window, region)
+    share_x = _cover(np.arange(x0, x1, dtype=np.float64) + 0.5, box[0], box[2], band)
+    share_y = _cover(np.arange(y0, y1, dtype=np.float64) + 0.5, box[1], box[3], band)
+    share = (share_y[:, None] * share_x)[..., None].astype(np.float32)
+    part = frame[y0:y1, x0:x1]
+    mixed = share * drawn + (1 - share) * part
+    part[:] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _cover(centers: FloatArray, low: float, high: float, band: float) -> FloatArray:
+    """Share of the crop at pixel centres: 1 where the pixel touches [low, high], then falling."""
+    distance = np.maximum(np.maximum(low - centers, centers - high), 0.0) - 0.5
+    share = np.clip(1 - distance / max(band, 1e-6), 0.0, 1.0)
+    smooth: FloatArray = share * share * (3 - 2 * share)
+    return smooth

@@ -117,6 +117,16 @@ class GeneratorAdapter(nn.Module, ABC):
         """Map latents ``(B, z_dim)`` to styles ``(B, w_dim)``; without a mapping, as they are."""
         return z
 
+    def style_centers(self, typical: bool = False) -> Tensor | None:
+        """Return the styles that truncation pulls to, ``(K, w_dim)``, or None without any.
+
+        Args:
+            typical: the centres of several typical people instead of the one average.
+        """
+        style_net = getattr(getattr(self, "net", None), "style_net", None)
+        found = getattr(style_net, "w_centers" if typical else "w_avg", None)
+        return None if found is None else found.reshape(-1, found.shape[-1])
+
     @abstractmethod
     def draw(
         self,

@@ -4,14 +4,20 @@ Frames are ``(H, W, 3)`` uint8 RGB everywhere. :class:`VideoReader` gives frame 
 else under that number; :func:`write_video` leaves either a whole file or none.
 """
 
+from dp3_lightning.video.color import ColorTags
 from dp3_lightning.video.errors import FrameUnavailableError, UnreadableVideoError
+from dp3_lightning.video.gif import write_gif
+from dp3_lightning.video.join import join_stretches
 from dp3_lightning.video.reader import VIDEO_SUFFIXES, VideoReader
 from dp3_lightning.video.writer import write_video
 
 __all__ = [
     "VIDEO_SUFFIXES",
+    "ColorTags",
     "FrameUnavailableError",
     "UnreadableVideoError",
     "VideoReader",
+    "join_stretches",
+    "write_gif",
     "write_video",
 ]

@@ -8,12 +8,20 @@ caller who needs a part of the picture should ask for that part.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.video.planes import copy_window, rows_of
@@ -24,7 +32,7 @@ _WRITE = int(Interpolation.AREA | Interpolation.ACCURATE_RND)
 
 _ALIGN = 8  # windows start at multiples: above any chroma subsampling
 _HD_HEIGHT = 720  # untagged video: players assume BT.709 from here on and BT.601 below
-_MATRICES = {  # number in the stream (ITU-T H.273) -> swscale's number
+_MATRICES: dict[int, Colorspace] = {  # number in the stream (ITU-T H.273) -> swscale's number
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
     5: Colorspace.ITU601,
@@ -35,10 +43,45 @@ _MATRICES = {  # number in the stream (ITU-T H.273) -> swscale's number
 }
 
 
-def matrix_of(frame: VideoFrame) -> Colorspace:
-    """Colour matrix of a decoded frame: its tag, else BT.709 for HD sizes and BT.601 below."""
-    untagged = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
-    return _MATRICES.get(int(frame.colorspace), untagged)
+@dataclass(frozen=True)
+class ColorTags:
+    """What a stream says about its colours, as numbers of ITU-T H.273; 2 is "not said".
+
+    Attributes:
+        matrix: from YUV to RGB.
+        primaries: colours of the primaries.
+        transfer: from code values to light.
+        full_range: luma from 0 to 255 instead of 16 to 235.
+    """
+
+    matrix: int = int(Colorspace.ITU709)
+    primaries: int = int(ColorPrimaries.BT709)
+    transfer: int = int(ColorTrc.BT709)
+    full_range: bool = False
+
+    @property
+    def high_dynamic_range(self) -> bool:
+        """Whether code values are PQ or HLG."""
+        return self.transfer in (16, 18)
+
+    def for_yuv(self) -> ColorTags:
+        """The same where we can write YUV by it, else (RGB, rare matrices) BT.709."""
+        return self if self.matrix in _MATRICES or self.matrix == 2 else ColorTags()
+
+
+BT709 = ColorTags()
+
+
+def matrix_of(tag: int, height: int) -> Colorspace:
+    """Colour matrix by its tag, else BT.709 for HD sizes and BT.601 below."""
+    untagged = Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601
+    return _MATRICES.get(tag, untagged)
+
+
+def tags_of(frame: VideoFrame) -> ColorTags:
+    """What a decoded frame says about its colours."""
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return ColorTags(int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), full)
 
 
 def picture_to_rgb(
@@ -100,13 +143,13 @@ def _convert(
 
     FFmpeg writes planes twice as fast as packed pixels, with the same values.
     """
-    full = tags.color_range == ColorRange.JPEG or tags.format.name.startswith("yuvj")
+    full = tags_of(tags).full_range
     return reformatter.reformat(
         picture,
         width=size[1],
         height=size[0],
         format="gbrp",
-        src_colorspace=matrix_of(tags),
+        src_colorspace=matrix_of(int(tags.colorspace), tags.height),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=_READ,
@@ -114,13 +157,16 @@ def _convert(
     )
 
 
-def rgb_to_picture(reformatter: VideoReformatter, image: UInt8Array, pix_fmt: str) -> VideoFrame:
-    """Convert an RGB image to a frame for an encoder; YUV formats become BT.709, limited range.
+def rgb_to_picture(
+    reformatter: VideoReformatter, image: UInt8Array, pix_fmt: str, tags: ColorTags = BT709
+) -> VideoFrame:
+    """Convert an RGB image to a frame for an encoder.
 
     Args:
         reformatter: kept by the caller.
         image: ``(H, W, 3)`` uint8 RGB.
         pix_fmt: FFmpeg's name of the encoder's pixel format.
+        tags: how YUV is to be made; the reverse of :func:`picture_to_rgb` for equal tags.
     """
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     if pix_fmt == "rgb24":
@@ -128,9 +174,9 @@ def rgb_to_picture(reformatter: VideoReformatter, image: UInt8Array, pix_fmt: st
     return reformatter.reformat(
         frame,
         format=pix_fmt,
-        dst_colorspace=Colorspace.ITU709,
+        dst_colorspace=matrix_of(tags.matrix, len(image)),
         src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if tags.full_range else ColorRange.MPEG,
         interpolation=_WRITE,
         threads=1,
     )

@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dp3_lightning.video.color import ColorTags, tags_of
 from dp3_lightning.video.decoding import decode_packet, decode_packets, intact_packets, open_video
 from dp3_lightning.video.errors import UnreadableVideoError
 
@@ -39,6 +40,9 @@ class FrameIndex:
         coded_size: ``(height, width)`` in pixels before rotation.
         rotation: counter-clockwise rotation to apply, a multiple of 90 degrees.
         missing_tail: frames that the header announces beyond the end of the file.
+        tags: what the first frame says about its colours.
+        pixel_format: FFmpeg's name of the first frame's format.
+        bit_depth: bits per sample.
     """
 
     pts: list[int]
@@ -50,6 +54,9 @@ class FrameIndex:
     coded_size: tuple[int, int]
     rotation: int
     missing_tail: int
+    tags: ColorTags
+    pixel_format: str
+    bit_depth: int
 
     def key_of(self, index: int) -> int:
         """Number of the last entry point not after frame ``index``; -1 is the start of the file.
@@ -162,6 +169,9 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
         coded_size=(scan.first.height, scan.first.width),
         rotation=round(scan.first.rotation / 90) * 90 % 360,
         missing_tail=missing_tail,
+        tags=tags_of(scan.first),
+        pixel_format=scan.first.format.name,
+        bit_depth=max(c.bits for c in scan.first.format.components),
     )
 
 

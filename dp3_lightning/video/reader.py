@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3_lightning.structures import UInt8Array, Window
+from dp3_lightning.video.color import ColorTags
 from dp3_lightning.video.decode_run import DecodeRun
 from dp3_lightning.video.errors import FrameUnavailableError
 from dp3_lightning.video.frame_index import build_index
@@ -80,6 +81,26 @@ class VideoReader:
         """``(height, width)`` in pixels of the frames that this reader gives, after rotation."""
         height, width = self._index.coded_size
         return (width, height) if self._index.rotation % 180 else (height, width)
+
+    @property
+    def tags(self) -> ColorTags:
+        """What the video says about its colours."""
+        return self._index.tags
+
+    @property
+    def pixel_format(self) -> str:
+        """FFmpeg's name of the pixel format."""
+        return self._index.pixel_format
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits per sample; this reader gives 8 of them."""
+        return self._index.bit_depth
+
+    @property
+    def missing_tail(self) -> int:
+        """Frames that the header announces and the file, being cut off, does not hold."""
+        return self._index.missing_tail
 
     def __getitem__(self, index: int) -> UInt8Array:
         return self.frame(index)
@@ -155,6 +176,10 @@ class VideoReader:
             except FrameUnavailableError:
                 continue
             yield index, frame
+        self.report_losses()
+
+    def report_losses(self) -> None:
+        """Warn, once per reader, about frames that were asked for and cannot be decoded."""
         tail = self._index.missing_tail
         if (self._lost or tail) and not self._loss_reported:
             self._loss_reported = True
@@ -162,7 +187,7 @@ class VideoReader:
                 f"{str(self.path)!r} is damaged: {len(self._lost) + tail} of {len(self) + tail} "
                 "frames cannot be decoded and are left out. Repair or replace the file.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _decode(self, position: int, window: Window | None) -> UInt8Array | None:

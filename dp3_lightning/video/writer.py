@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import cast
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array
-from dp3_lightning.video.color import rgb_to_picture
+from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
 
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi
 _RATE_LIMIT = 1001  # 29.97 and its like are exact multiples of 1/1001
@@ -34,12 +34,15 @@ def write_video(
     lossless: bool = False,
     pts: Iterable[int] | None = None,
     time_base: Fraction | None = None,
+    tags: ColorTags = BT709,
+    pix_fmt: str | None = None,
+    encoder_options: Mapping[str, str] | None = None,
 ) -> Path:
     """Encode frames into a file, which appears under its name only when it is complete.
 
     Lossy video is 4:2:0, which every player shows, or 4:4:4 when a side is odd, because 4:2:0
-    cannot hold an odd size; tagged BT.709, limited range. Lossless video is RGB inside H.264,
-    bit-exact when read back; few browsers show it.
+    cannot hold an odd size; by default tagged BT.709, limited range. Lossless video is RGB inside
+    H.264, bit-exact when read back; few browsers show it.
 
     Args:
         path: target; the suffix chooses the container. An existing file is replaced.
@@ -52,6 +55,9 @@ def write_video(
             variable frame rate; by default frames follow each other at ``rate``. MP4 and MOV keep
             them exactly, Matroska and WebM round to milliseconds.
         time_base: seconds per unit of ``pts``.
+        tags: colours of lossy video.
+        pix_fmt: FFmpeg's pixel format of lossy video; default as said above.
+        encoder_options: further options of the encoder, by FFmpeg's names.
 
     Returns:
         The path of the finished file.
@@ -67,6 +73,7 @@ def write_video(
     exact_rate = _exact_rate(rate)
     name = _LOSSLESS_CODEC if lossless else codec
     options = {"qp": "0"} if lossless else {"crf": str(crf)}
+    options |= encoder_options or {}
     if (pts is None) != (time_base is None):
         raise ValueError("Expected `pts` and `time_base` together or not at all, got one of them.")
     stamps = count() if pts is None else iter(pts)
@@ -78,9 +85,10 @@ def write_video(
         if first is None:
             raise ValueError(f"No frames to write to {str(target)!r}: pass at least one frame.")
         with _open_output(partial) as container:
-            stream = _add_stream(container, name, exact_rate, first.shape, options)
+            look = (tags, pix_fmt)
+            stream = _add_stream(container, name, exact_rate, first.shape, options, look)
             stream.time_base = stream.codec_context.time_base = time_base or 1 / exact_rate
-            _encode(container, stream, chain([first], images), stamps, pts is not None)
+            _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
         os.replace(partial, target)
     except av.FFmpegError as error:
         if isinstance(error, OSError):
@@ -138,6 +146,7 @@ def _add_stream(
     rate: Fraction,
     shape: tuple[int, ...],
     options: dict[str, str],
+    look: tuple[ColorTags, str | None],
 ) -> VideoStream:
     if codec not in av.codecs_available or av.Codec(codec, "w").type != "video":
         raise ValueError(f"Expected a video encoder, got {codec!r}. Use for example 'libx264'.")
@@ -151,11 +160,12 @@ def _add_stream(
     if codec == _LOSSLESS_CODEC:
         stream.pix_fmt = "rgb24"
         return stream
-    stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-    context.colorspace = Colorspace.ITU709
-    context.color_primaries = ColorPrimaries.BT709
-    context.color_trc = ColorTrc.BT709
-    context.color_range = ColorRange.MPEG
+    tags, pix_fmt = look
+    stream.pix_fmt = pix_fmt or ("yuv444p" if height % 2 or width % 2 else "yuv420p")
+    context.colorspace = tags.matrix
+    context.color_primaries = tags.primaries
+    context.color_trc = tags.transfer
+    context.color_range = ColorRange.JPEG if tags.full_range else ColorRange.MPEG
     if codec == "libvpx-vp9":
         context.bit_rate = 0  # otherwise its rate factor is only an upper bound
     return stream
@@ -167,6 +177,7 @@ def _encode(
     images: Iterable[UInt8Array],
     stamps: Iterator[int],
     stamps_given: bool,
+    tags: ColorTags,
 ) -> None:
     reformatter = VideoReformatter()
     context = stream.codec_context
@@ -180,7 +191,7 @@ def _encode(
         if last is not None and stamp <= last:
             raise ValueError(f"Expected increasing `pts`, got {stamp} after {last}.")
         last = stamp
-        picture = rgb_to_picture(reformatter, image, pix_fmt)
+        picture = rgb_to_picture(reformatter, image, pix_fmt, tags)
         picture.pts, picture.time_base = stamp, context.time_base
         container.mux(stream.encode(picture))
     if stamps_given and next(stamps, None) is not None:

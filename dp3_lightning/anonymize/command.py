@@ -1,0 +1,295 @@
+"""The command ``dp3 anonymize``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dp3_lightning.anonymize.api import anonymize_video
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.files import FilePair, pair_files
+from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
+from dp3_lightning.anonymize.options import (
+    CheckOptions,
+    DeviceOptions,
+    OutputOptions,
+    PersonOptions,
+)
+from dp3_lightning.anonymize.picture_job import plan_of_picture
+from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
+from dp3_lightning.anonymize.planning import PlanOptions, plan_video
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.settings import Settings
+from dp3_lightning.assets import AssetUnavailableError
+from dp3_lightning.faces import CenterFace
+from dp3_lightning.structures import FaceDetector
+from dp3_lightning.video import VideoReader
+
+_GROUPS: dict[str, type[Any]] = {
+    "plan": PlanOptions,
+    "render": RenderOptions,
+    "people": PersonOptions,
+    "output": OutputOptions,
+    "check": CheckOptions,
+}
+# Options that may be given without a value, and as --no-NAME.
+_SWITCHES = {
+    f.name
+    for group in _GROUPS.values()
+    for f in dataclasses.fields(group)
+    if f.type in ("bool", bool)
+} | {"dry_run", "report"}
+_USER_ERRORS = (ValueError, TypeError, OSError, AssetUnavailableError, ModuleNotFoundError)
+
+
+def anonymize_parser() -> ArgumentParser:
+    """Return the parser of ``dp3 anonymize``, which also reads ``configs/anonymize.yaml``."""
+    parser = ArgumentParser(
+        prog="dp3 anonymize",
+        description="Replace the faces of videos and pictures. Exit code 0: done and no face is "
+        f"known to be left; {UNRESOLVED}: faces may be left, see the manifest; 1: an error.",
+        default_env=False,
+    )
+    parser.add_argument("inputs", nargs="+", help="videos, pictures, folders, patterns")
+    parser.add_argument("-o", "--out", required=True, help="file for one input, else a folder")
+    parser.add_argument("--config", action="config", help="YAML file with these options")
+    parser.add_argument(
+        "--generator",
+        type=str,
+        default="fdf128",
+        help="checkpoint file, name of published weights, or blur, pixelate, solid",
+    )
+    parser.add_argument("--detector", type=FaceDetector | None, default=None)
+    parser.add_argument(
+        "--dry_run", type=bool, default=False, help="write the plan (OUT.plan.json), no video"
+    )
+    parser.add_argument("--plan", type=str | None, default=None, help="render by this plan")
+    parser.add_argument(
+        "--report", type=bool, default=False, help="also write OUT.dp3.html, for people"
+    )
+    for group in (*_GROUPS.values(), DeviceOptions):
+        parser.add_class_arguments(group, None)
+    return parser
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Let options be spelt with dashes, and switches stand alone."""
+    result = []
+    for number, text in enumerate(arguments):
+        if not text.startswith("--") or len(text) == 2:
+            result.append(text)
+            continue
+        name, equals, value = text[2:].partition("=")
+        name = name.replace("-", "_")
+        following = arguments[number + 1].lower() if number + 1 < len(arguments) else ""
+        if name.removeprefix("no_") in _SWITCHES and name.startswith("no_"):
+            result.append(f"--{name.removeprefix('no_')}=false")
+        elif name in _SWITCHES and not equals and following not in ("true", "false", "yes", "no"):
+            result.append(f"--{name}=true")
+        else:
+            result.append(f"--{name}{equals}{value}")
+    return result
+
+
+def anonymize_command(arguments: Sequence[str]) -> int:
+    """Run ``dp3 anonymize``; returns the exit code."""
+    parser = anonymize_parser()
+    options = parser.instantiate_classes(parser.parse_args(_with_values(arguments)))
+    settings = settings_from(options)
+    detector: FaceDetector = options.detector or CenterFace()
+    pairs = pair_files(options.inputs, options.out)
+    if options.plan is not None and len(pairs) > 1:
+        raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")
+    plan = None if options.plan is None else read_plan(options.plan)
+    console = Console(stderr=True)
+    if options.dry_run:
+        return _dry_run(pairs, settings, detector, console)
+    device = DeviceOptions(options.device, options.precision)
+    drawing = Drawing.prepare(options.generator, device)
+    return _Batch(pairs, settings, detector, drawing, plan, options.report, console).run()
+
+
+def settings_from(options: Namespace) -> Settings:
+    """Sort flat options into their groups; checks them."""
+    groups = {
+        name: group(**{f.name: options[f.name] for f in dataclasses.fields(group)})
+        for name, group in _GROUPS.items()
+    }
+    return Settings(**groups)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Any]:
+    """Progress bars with the time left, one a pass; yields ``progress(pass, done, total)``."""
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield progress
+
+
+def _dry_run(
+    pairs: Sequence[FilePair], settings: Settings, detector: FaceDetector, console: Console
+) -> int:
+    for pair in pairs:
+        pair.output.parent.mkdir(parents=True, exist_ok=True)
+        if pair.is_picture:
+            plan = plan_of_picture(pair.source, settings, detector)
+        else:
+            total = len(VideoReader(pair.source))
+            with _bars(console) as progress:
+                plan = plan_video(
+                    pair.source,
+                    detector,
+                    settings.plan,
+                    progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
+                )
+        path = write_plan(plan, pair.output.with_name(f"{pair.output.name}.plan.json"))
+        print(f"{path}: {_summary_of_plan(plan)}")
+    return 0
+
+
+def _summary_of_plan(plan: Plan) -> str:
+    people = len({t.person for t in plan.tracks})
+    covered = len({i for t in plan.tracks for i in range(t.start, t.stop)})
+    text = f"{people} people in {len(plan.tracks)} tracks, {covered} of {plan.n_frames} frames"
+    if plan.ignored:
+        text += f"; {sum(map(len, plan.ignored.values()))} weak detections ignored, see `ignored`"
+    return text
+
+
+class _Batch:
+    """All files of one command."""
+
+    def __init__(
+        self,
+        pairs: Sequence[FilePair],
+        settings: Settings,
+        detector: FaceDetector,
+        drawing: Drawing,
+        plan: Plan | None,
+        report: bool,
+        console: Console,
+    ) -> None:
+        self.pairs, self.settings, self.detector = pairs, settings, detector
+        self.drawing, self.plan, self.report, self.console = drawing, plan, report, console
+
+    def run(self) -> int:
+        worst = 0
+        failed: list[str] = []
+        for number, pair in enumerate(self.pairs, start=1):
+            if len(self.pairs) > 1:
+                self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
+                if not self.settings.output.overwrite and is_done(pair.source, pair.output):
+                    self.console.print("  done before", markup=False)
+                    continue
+                pair.output.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                worst = max(worst, self._one(pair))
+            except _USER_ERRORS as error:
+                if len(self.pairs) == 1:
+                    raise
+                failed.append(f"{pair.source}: {error}")
+                self.console.print(f"  error: {error}", style="red", markup=False)
+        if failed:
+            print(f"{len(failed)} of {len(self.pairs)} files failed:", file=sys.stderr)
+            for line in failed:
+                print(f"  {line}", file=sys.stderr)
+        return 1 if failed else worst
+
+    def _one(self, pair: FilePair) -> int:
+        with _bars(self.console) as progress:
+            outcome = anonymize_video(
+                pair.source,
+                pair.output,
+                self.drawing,
+                settings=self.settings,
+                detector=self.detector,
+                plan=self.plan,
+                progress=progress,
+            )
+        self._tell(pair.output, outcome)
+        if self.report:
+            from dp3_lightning.reports.anonymized import write_report
+
+            print(f"  report: {write_report(pair.output)}")
+        return outcome.exit_code
+
+    def _tell(self, output: Path, outcome: Outcome) -> None:
+        """Say what was done, and what was not, in a few lines."""
+        record = read_manifest(output)
+        assert record is not None  # just written
+        tracks = record["tracks"]
+        people = len({t["person"] for t in tracks})
+        print(
+            f"{output}: {outcome.n_frames} frames, {people} people in {len(tracks)} tracks, "
+            f"{outcome.n_drawn} faces drawn, {outcome.n_carried} carried"
+        )
+        for line in _remarks(record, outcome, self.settings):
+            print(f"  {line}")
+
+
+def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> Iterator[str]:
+    yield from _mishaps(record, outcome)
+    for track in record["tracks"]:
+        if track["action"] == "keep":
+            yield f"{track['person']} keeps the real face: {track['reason']}"
+        elif "passed for the real person" in track["reason"]:
+            yield f"{track['person']} is blurred: {track['reason']}"
+    if not settings.check.verify:
+        yield "not checked for remaining faces (--no-verify)"
+    if "skipped" in record["identity"]:
+        yield f"identity check skipped: {record['identity']['skipped']}"
+    if settings.output.audio == "drop":
+        yield "no sound (a voice identifies a person; --audio copy keeps it)"
+    for frame, box in outcome.unresolved:
+        yield f"UNRESOLVED: a face at {[round(v) for v in box]} in frame {frame}"
+    if outcome.unchecked:
+        yield f"UNRESOLVED: frames that could not be checked: {outcome.unchecked[:20]}"
+
+
+def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
+    if outcome.failures:
+        first = outcome.failures[0]
+        yield (
+            f"blurred because something failed: {len({f.frame for f in outcome.failures})} frames "
+            f"(first: frame {first.frame}, {first.reason})"
+        )
+    failed = record["frames"]["detector_failed_blurred"]
+    if failed:
+        yield f"the face detector failed in {len(failed)} frames, which are blurred as a whole"
+    if outcome.repeated:
+        yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
+    if outcome.missing_tail:
+        yield f"the file is cut off: {outcome.missing_tail} frames that it announces are missing"
+    if outcome.blurred:
+        yield f"re-detection found {len(outcome.blurred)} faces nobody had planned: blurred"

@@ -1,0 +1,140 @@
+"""From what the user names as a generator to what draws faces, or a treatment without one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from dp3_lightning.anonymize.options import DeviceOptions, PersonOptions
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.pseudonyms import Pseudonyms, style_of
+from dp3_lightning.assets import AssetUnavailableError
+from dp3_lightning.faces.obscure import Treatment
+from dp3_lightning.generators import (
+    GeneratorAdapter,
+    StyleGANUnetAdapter,
+    load_generator,
+    optimize_for_inference,
+)
+
+_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How faces are drawn.
+
+    Attributes:
+        generator: the network, or None for a treatment without one.
+        name: what the user asked for.
+        sha256: of the network's weights; empty without one.
+        treatment: ``blur``, ``pixelate`` or ``solid`` when the user asked for one.
+        precision: what the network computes in.
+    """
+
+    generator: GeneratorAdapter | None
+    name: str
+    sha256: str
+    treatment: Treatment | None = None
+    precision: str = "32"
+
+    @classmethod
+    def prepare(
+        cls, source: str | Path | GeneratorAdapter, device: DeviceOptions | None = None
+    ) -> Drawing:
+        """Load a generator, in its fast form, onto the device.
+
+        Args:
+            source: ``blur``, ``pixelate`` or ``solid``; a name or file for
+                :func:`~dp3_lightning.generators.load_generator`; or a built adapter.
+            device: where it computes.
+
+        Raises:
+            AssetUnavailableError: published weights that cannot be had; names the remedies.
+            FileNotFoundError: no such file or name.
+            ValueError: a file that cannot be used, or a device that is not there.
+        """
+        options = device or DeviceOptions()
+        where = _device(options.device)
+        if isinstance(source, GeneratorAdapter):
+            adapter, name = source, type(source).__name__
+        elif str(source) in get_args(Treatment):
+            return cls(None, str(source), "", str(source))  # type: ignore[arg-type]
+        else:
+            name = str(source)
+            adapter = _load(name)
+        digest = weights_digest(adapter)
+        if isinstance(adapter, StyleGANUnetAdapter):
+            adapter = optimize_for_inference(adapter, _DTYPES[options.precision])
+        elif options.precision != "32":
+            raise ValueError(
+                f"`precision: {options.precision}` is for the native generator; "
+                f"{type(adapter).__name__} draws in 32."
+            )
+        adapter = adapter.to(where).eval()
+        return cls(adapter, Path(name).name, digest, precision=options.precision)
+
+    def styles(self, plan: Plan, people: PersonOptions, secret: bytes) -> dict[str, Tensor]:
+        """Return the style of everybody in a plan.
+
+        Raises:
+            ValueError: seed and key together, or a truncation that the generator does not know.
+        """
+        if self.generator is None or self.generator.z_dim == 0:
+            return {}
+        pseudonyms = Pseudonyms(people.seed, people.pseudonym_key, secret)
+        return {
+            person: style_of(
+                person, pseudonyms, self.generator, people.truncation, people.multi_modal
+            )
+            for person in sorted({track.person for track in plan.tracks})
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        size = list(self.generator.image_size) if self.generator else None
+        return {
+            "name": self.name,
+            "weights_sha256": self.sha256 or None,
+            "image_size": size,
+            "precision": self.precision,
+        }
+
+
+def _load(name: str) -> StyleGANUnetAdapter:
+    try:
+        return load_generator(name)
+    except AssetUnavailableError as error:
+        raise AssetUnavailableError(
+            f"{error}\nOr give a fine-tuned checkpoint with --generator FILE, or do without a "
+            "network: --generator blur (pixelate, solid)."
+        ) from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"Expected `device` auto, cpu or cuda, got {name!r}.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"`device: {name}` is asked for, but torch {torch.__version__} sees no CUDA device: "
+            "set `device: cpu`."
+        )
+    return device
+
+
+def weights_digest(generator: GeneratorAdapter) -> str:
+    """Return the SHA-256 over names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

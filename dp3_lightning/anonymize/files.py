@@ -1,0 +1,115 @@
+"""From what the user names to pairs of input and output."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dp3_lightning.data.sources import IMAGE_SUFFIXES
+from dp3_lightning.video import VIDEO_SUFFIXES
+
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """One thing to do.
+
+    Attributes:
+        source: the original.
+        output: where its anonymized copy goes.
+    """
+
+    source: Path
+    output: Path
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the source is a still picture."""
+        return self.source.suffix.lower() in IMAGE_SUFFIXES
+
+
+def pair_files(inputs: Sequence[str | Path], output: str | Path) -> list[FilePair]:
+    """Find all videos and pictures, and say where their anonymized copies go.
+
+    Args:
+        inputs: files, folders (searched recursively, hidden files left out) and patterns with
+            ``*``, ``?`` or ``[``.
+        output: a file for a single input file, else a folder, in which the tree of every input
+            folder is repeated. A name without the suffix of a video or picture is a folder.
+
+    Raises:
+        FileNotFoundError: an input that is not there, or nothing to do.
+        ValueError: several inputs and one output file, two inputs for one output, or a suffix that
+            does not fit the input.
+    """
+    target = Path(output)
+    found = [pair for name in inputs for pair in _expand(str(name), target)]
+    if not found:
+        raise FileNotFoundError(
+            f"No videos or pictures in {', '.join(repr(str(i)) for i in inputs)}: looked for "
+            f"{', '.join(sorted(MEDIA_SUFFIXES))}."
+        )
+    names_file = target.suffix.lower() in MEDIA_SUFFIXES and not target.is_dir()
+    if names_file:
+        if len(found) > 1:
+            raise ValueError(
+                f"{len(found)} inputs cannot go to the one file {str(target)!r}: name a folder."
+            )
+        found = [(found[0][0], target)]
+    pairs = [FilePair(source, place) for source, place in found]
+    for pair in pairs:
+        if pair.is_picture != (pair.output.suffix.lower() in IMAGE_SUFFIXES):
+            raise ValueError(
+                f"{str(pair.source)!r} cannot become {str(pair.output)!r}: a video stays a video, "
+                "a picture a picture."
+            )
+    _refuse_clashes(pairs)
+    return pairs
+
+
+def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
+    path = Path(name)
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file() and _is_media(p, path))
+        # A former result below the input is no input.
+        return [
+            (p, target / p.relative_to(path))
+            for p in inside
+            if target.resolve() not in p.resolve().parents
+        ]
+    if path.exists():
+        if path.suffix.lower() not in MEDIA_SUFFIXES:
+            raise ValueError(
+                f"{name!r} is neither video nor picture by its suffix: expected one of "
+                f"{', '.join(sorted(MEDIA_SUFFIXES))}."
+            )
+        return [(path, target / path.name)]
+    matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+    if not matches:
+        raise FileNotFoundError(f"No file or folder at {name!r}. Check the path.")
+    return [
+        pair
+        for match in matches
+        if Path(match).is_dir() or Path(match).suffix.lower() in MEDIA_SUFFIXES
+        for pair in _expand(glob.escape(match) if not Path(match).exists() else match, target)
+    ]
+
+
+def _is_media(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return not hidden and path.suffix.lower() in MEDIA_SUFFIXES
+
+
+def _refuse_clashes(pairs: Sequence[FilePair]) -> None:
+    seen: dict[Path, Path] = {}
+    for pair in pairs:
+        place = pair.output.absolute()
+        if place in seen and seen[place] != pair.source:
+            raise ValueError(
+                f"{str(seen[place])!r} and {str(pair.source)!r} would both become "
+                f"{str(pair.output)!r}: anonymize them into different folders."
+            )
+        seen[place] = pair.source

@@ -1,0 +1,125 @@
+"""What a user may choose about a whole run, beside the plan and the drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from dp3_lightning.checks import check_above, check_at_least, check_between, check_choice
+
+AudioPolicy = Literal["drop", "copy"]
+Precision = Literal["32", "bf16", "16"]
+
+_CODECS = {".webm": "libvpx-vp9", ".gif": "gif"}  # others: H.264, which every player shows
+
+
+@dataclass(frozen=True)
+class PersonOptions:
+    """Which fake person everybody becomes.
+
+    Attributes:
+        truncation: 0 gives everybody the generator's average face, 1 the face of the latent;
+            between, plausible and still different.
+        multi_modal: pull to one of several typical people instead of the average (DeepPrivacy2's
+            multi-modal truncation; needs weights with ``w_centers``).
+        seed: repeatable latents, for research; recorded in the manifest. Default: random ones that
+            are forgotten.
+        pseudonym_key: secret by which people who were given a label in the plan get the same face
+            in every video.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    truncation: float = 0.5
+    multi_modal: bool = False
+    seed: int | None = None
+    pseudonym_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_between(0, 1, truncation=self.truncation)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How the result is written.
+
+    Attributes:
+        audio: ``drop`` or ``copy``. Dropped unless asked for, because a voice identifies a person
+            as well as a face does.
+        codec: FFmpeg's name of the encoder; default: H.264, VP9 in WebM.
+        crf: constant rate factor; lower is better and larger.
+        encoder_options: further options of the encoder, by FFmpeg's names.
+        deep_color: what to do with more than 8 bits per colour: ``refuse``, or ``convert`` to 8
+            (bands may show in skies; high dynamic range is always refused).
+        overwrite: replace an existing output.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    audio: AudioPolicy = "drop"
+    codec: str | None = None
+    crf: int = 18
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
+    deep_color: Literal["refuse", "convert"] = "refuse"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice(get_args(AudioPolicy), audio=self.audio)
+        check_choice(("refuse", "convert"), deep_color=self.deep_color)
+        check_between(0, 63, crf=self.crf)
+
+    def codec_for(self, path: Path) -> str:
+        """Return the encoder for a target."""
+        return self.codec or _CODECS.get(path.suffix.lower(), "libx264")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How the result is checked.
+
+    Attributes:
+        verify: detect faces in the rendered frames; what nobody planned is blurred.
+        verify_score: score from which a face found there counts.
+        identity_check: compare drawn with real faces: ``auto`` when a recogniser is installed,
+            ``required``, or ``off``.
+        identity_every: frames of a track from one comparison to the next.
+        identity_threshold: distance below which a drawn face counts as the real person; default:
+            the recogniser's.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    verify: bool = True
+    verify_score: float = 0.5
+    identity_check: Literal["auto", "required", "off"] = "auto"
+    identity_every: int = 50
+    identity_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(("auto", "required", "off"), identity_check=self.identity_check)
+        check_between(0, 1, verify_score=self.verify_score)
+        check_at_least(1, identity_every=self.identity_every)
+        if self.identity_threshold is not None:
+            check_above(0, identity_threshold=self.identity_threshold)
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where and how exactly the generator computes.
+
+    Attributes:
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        precision: ``32``; ``bf16`` is about twice as fast where the processor has it, and not to be
+            told apart (48 dB); ``16`` for GPUs.
+    """
+
+    device: str = "auto"
+    precision: Precision = "32"
+
+    def __post_init__(self) -> None:
+        check_choice(get_args(Precision), precision=self.precision)

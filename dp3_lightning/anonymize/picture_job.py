@@ -1,0 +1,121 @@
+"""One picture: the same plan, drawing and checks as a video of one frame."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existing, write_manifest
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning import plan_picture
+from dp3_lightning.anonymize.pseudonyms import Pseudonyms
+from dp3_lightning.anonymize.render import FaceRenderer
+from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.data.analysis import file_hash
+from dp3_lightning.structures import FaceDetector, UInt8Array
+
+_QUALITY = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
+}
+
+
+def read_picture(path: Path) -> UInt8Array:
+    """Read a picture upright; ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)  # by content: OpenCV dislikes some names
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if picture is None:
+        raise ValueError(f"Cannot read {str(path)!r} as a picture: it is damaged, or none.")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def write_picture(path: Path, picture: UInt8Array) -> None:
+    """Write a picture, all of it or nothing, with no metadata.
+
+    Raises:
+        ValueError: the suffix is no picture's.
+    """
+    suffix = path.suffix.lower()
+    try:
+        whole, data = cv2.imencode(suffix, picture[..., ::-1], _QUALITY.get(suffix, []))
+    except cv2.error:
+        whole = False
+    if not whole:
+        raise ValueError(f"Cannot write a picture as {path.suffix!r}: use .png or .jpg.")
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial{suffix}")
+    try:
+        partial.write_bytes(data.tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def plan_of_picture(source: Path, settings: Settings, detector: FaceDetector) -> Plan:
+    """Return the plan of a picture file."""
+    return plan_picture(source, read_picture(source), detector, settings.plan)
+
+
+def anonymize_picture(
+    source: Path,
+    output: Path,
+    drawing: Drawing,
+    settings: Settings,
+    detector: FaceDetector,
+    plan: Plan | None = None,
+) -> Outcome:
+    """Anonymize one picture file; see :class:`~dp3_lightning.anonymize.video_job.VideoJob`."""
+    refuse_existing(source, output, settings.output.overwrite)
+    picture = read_picture(source)
+    sha256 = file_hash(source)
+    if plan is None:
+        plan = plan_picture(source, picture, detector, settings.plan)
+    elif plan.sha256 != sha256:
+        raise ValueError(f"The plan is for another file than {str(source)!r}.")
+    embedder, why_not = recogniser(settings.check)
+    styles = drawing.styles(plan, settings.people, Pseudonyms().secret)
+    treatment = drawing.treatment or settings.render.fallback
+    options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
+    while True:
+        outcome = Outcome(n_frames=1)
+        rendered = FaceRenderer(plan, drawing.generator, styles, options).render([picture], 0)
+        outcome.n_drawn, outcome.failures = rendered.n_drawn, rendered.failures
+        if settings.check.verify:
+            check = OutputCheck(plan, detector, settings.check.verify_score, treatment)
+            outcome.add_checked(check(rendered.frames, 0))
+        if embedder is None or drawing.generator is None:
+            break
+        outcome.add_distances(IdentityCheck(plan, embedder)([picture], rendered.frames, 0))
+        alike = outcome.alike(plan, embedder.threshold)
+        if not alike:
+            break
+        plan = plan.with_blur(alike)
+    write_picture(output, rendered.frames[0])
+    identity = (
+        {"skipped": why_not}
+        if embedder is None
+        else {"recogniser": embedder.name, "threshold": embedder.threshold}
+    )
+    record = manifest_of(
+        plan,
+        outcome,
+        source=source,
+        source_sha256=sha256,
+        output=output,
+        drawing=drawing.describe(),
+        settings=settings.recorded(),
+        identity=identity,
+    )
+    write_manifest(output, record)
+    return outcome

@@ -1,0 +1,203 @@
+"""Draw a face in few frames, and carry it to those between along the real motion.
+
+DeepPrivacy2's generator never sees the hole, so it cannot know what the mouth does; the optical
+flow of the real frames does. Only generated pixels are ever moved or mixed here. The real frames
+lend nothing but their motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp3_lightning.optical_flow import FlowEstimator, backward_warp, in_bounds
+from dp3_lightning.structures import Window
+
+_GAP_SIGMA = 0.75  # pixels of forward-backward error that halve the trust, about
+_SHADE_SIGMA = 0.2  # change of brightness along the flow, of the range [-1, 1]
+_FLOOR = 0.02  # trust in the worst pixel: where neither key is any good both count alike
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """How often a face is drawn anew.
+
+    Attributes:
+        mode: ``off`` draws every frame; ``fixed`` every ``every``-th; ``adaptive`` when the motion
+            since the last drawn frame can no longer be followed, at the latest after ``every``.
+        every: frames from one drawn frame to the next.
+        max_untrusted: share of the hole in which the motion cannot be followed; more: drawn anew.
+        max_motion: mean motion of the hole, of its side; more (a head that turns): drawn anew.
+    """
+
+    mode: str = "adaptive"
+    every: int = 12
+    max_untrusted: float = 0.35
+    max_motion: float = 0.08
+
+    @classmethod
+    def parse(cls, text: str) -> Propagation:
+        """Read ``off``, ``fixed:N``, ``adaptive`` or ``adaptive:N``.
+
+        Raises:
+            ValueError: something else.
+        """
+        mode, _, number = str(text).partition(":")
+        bad = mode not in ("off", "fixed", "adaptive") or (mode == "off" and number)
+        if bad or (number and not number.isdigit()) or (mode == "fixed" and not number):
+            raise ValueError(
+                f"Expected `propagation` off, fixed:N, adaptive or adaptive:N, got {text!r}."
+            )
+        if number and int(number) < 1:
+            raise ValueError(f"Expected N >= 1 in `propagation`, got {text!r}.")
+        return cls(mode) if not number else cls(mode, int(number))
+
+
+@dataclass
+class Motion:
+    """How the frames of a run relate to their drawn neighbours.
+
+    Attributes:
+        keys: indices of the frames to draw, increasing; the first and the last are among them.
+        links: ``(frame, key)`` to flow ``(2, H, W)`` from the frame to the key and trust ``(1, H,
+            W)`` in [0, 1], for frames that are no keys.
+    """
+
+    keys: list[int]
+    links: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+def find_keys(
+    real: Tensor, holes: Sequence[Window], estimator: FlowEstimator, how: Propagation
+) -> Motion:
+    """Choose the frames to draw, and measure the motion from all others to them.
+
+    Args:
+        real: real crops ``(T, 3, H, W)`` in [-1, 1].
+        holes: per frame the hole in pixels of the crop.
+        estimator: optical flow.
+        how: see :class:`Propagation`.
+    """
+    n_frames = len(real)
+    motion = Motion([0])
+    if how.mode == "off" or how.every == 1:
+        motion.keys = list(range(n_frames))
+        return motion
+    for frame in range(1, n_frames):
+        key = motion.keys[-1]
+        due = frame == n_frames - 1 or frame - key >= how.every
+        if not due:
+            flow, trust = link(real, frame, key, estimator)
+            if how.mode == "fixed" or _can_follow(flow, trust, holes[frame], how):
+                motion.links[frame, key] = flow, trust
+                continue
+        motion.keys.append(frame)
+        for between in range(key + 1, frame):
+            motion.links[between, frame] = link(real, between, frame, estimator)
+    return motion
+
+
+def link(real: Tensor, frame: int, key: int, estimator: FlowEstimator) -> tuple[Tensor, Tensor]:
+    """Measure where a frame shows what a key frame shows, and how far that can be trusted.
+
+    Returns:
+        Flow ``(2, H, W)`` from the frame to the key in pixels, smoothed where it cannot be
+        trusted, and trust ``(1, H, W)`` in [0, 1].
+    """
+    here, there = real[frame][None], real[key][None]
+    flow, back = estimator(here, there), estimator(there, here)
+    gap = (flow + backward_warp(back, flow)).square().sum(1, keepdim=True)
+    shade = (backward_warp(there, flow) - here).abs().mean(1, keepdim=True)
+    trust = torch.exp(-gap / (2 * _GAP_SIGMA**2) - shade.square() / (2 * _SHADE_SIGMA**2))
+    trust = trust * in_bounds(flow)
+    return _smoothed(flow[0], trust[0]), trust[0]
+
+
+def _smoothed(flow: Tensor, trust: Tensor) -> Tensor:
+    """Replace flow that cannot be trusted by that of its surroundings."""
+    sigma = flow.shape[-1] / 24
+    weight = trust[0].cpu().numpy() + 1e-3
+    values = flow.permute(1, 2, 0).cpu().numpy() * weight[..., None]
+    blurred = cv2.GaussianBlur(np.dstack([values, weight]), (0, 0), sigma)
+    around = torch.from_numpy(blurred[..., :2] / blurred[..., 2:]).permute(2, 0, 1).to(flow)
+    return trust * flow + (1 - trust) * around
+
+
+def _can_follow(flow: Tensor, trust: Tensor, hole: Window, how: Propagation) -> bool:
+    x0, y0, x1, y1 = hole
+    inside = trust[:, y0:y1, x0:x1]
+    moved = flow[:, y0:y1, x0:x1].square().sum(0).sqrt().mean() / max(x1 - x0, y1 - y0)
+    untrusted = (inside < 0.5).float().mean()
+    return float(untrusted) <= how.max_untrusted and float(moved) <= how.max_motion
+
+
+def carry(
+    motion: Motion, drawn: Mapping[int, Tensor], holes: Sequence[Window], n_frames: int
+) -> list[Tensor | None]:
+    """Fill the frames between drawn ones.
+
+    Args:
+        motion: from :func:`find_keys`.
+        drawn: key frames to generated crops ``(3, H, W)``; a key that could not be drawn is absent.
+        holes: per frame the hole in pixels of the crop. Only pixels inside the hole of a key are
+            used: nothing else in its crop need be generated.
+        n_frames: length of the run.
+
+    Returns:
+        Per frame ``(3, H, W)``, or None when none of its keys could be drawn.
+    """
+    result: list[Tensor | None] = [None] * n_frames
+    for key, image in drawn.items():
+        result[key] = grow_hole(image, holes[key])
+    for frame in range(n_frames):
+        if frame in motion.keys:
+            continue
+        near = [(key, *motion.links[frame, key]) for key in _neighbours(motion.keys, frame)]
+        usable = [entry for entry in near if entry[0] in drawn]
+        if not usable:
+            continue
+        moved = torch.stack([_warped(drawn[k], flow, holes[k]) for k, flow, _ in usable])
+        span = max(near[-1][0] - near[0][0], 1)
+        weights = torch.stack(
+            [
+                (1 - _ease(abs(frame - key) / span)) * (trust.to(moved) + _FLOOR)
+                for key, _, trust in usable
+            ]
+        )
+        result[frame] = (moved * weights).sum(0) / weights.sum(0)
+    return result
+
+
+def _neighbours(keys: Sequence[int], frame: int) -> tuple[int, int]:
+    after = next(k for k in keys if k > frame)
+    return max(k for k in keys if k < frame), after
+
+
+def _ease(share: float) -> float:
+    """0 to 1 with flat ends, so that no frame shows when one key takes over from the other."""
+    return share * share * (3 - 2 * share)
+
+
+def _warped(image: Tensor, flow: Tensor, hole: Window) -> Tensor:
+    """Sample a drawn crop along the flow, never outside its hole."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, dtype=flow.dtype, device=flow.device)
+    y = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None]
+    to_x = (flow[0] + x).clamp(hole[0], hole[2] - 1) - x
+    to_y = (flow[1] + y).clamp(hole[1], hole[3] - 1) - y
+    kept = torch.stack([to_x, to_y])[None].to(image.device)
+    # Bicubic sampling looks two pixels further: give it generated pixels there as well.
+    return backward_warp(grow_hole(image, hole)[None], kept, mode="bicubic")[0]
+
+
+def grow_hole(image: Tensor, hole: Window) -> Tensor:
+    """Continue the border of the hole outwards over the whole crop ``(3, H, W)``."""
+    height, width = image.shape[-2:]
+    rows = torch.arange(height, device=image.device).clamp(hole[1], hole[3] - 1)
+    columns = torch.arange(width, device=image.device).clamp(hole[0], hole[2] - 1)
+    return image[:, rows][:, :, columns]

@@ -1,0 +1,385 @@
+"""Pass 2: change the pixels. Fail-closed: a frame starts out with every face already blurred.
+
+Generated faces are laid over that. Whatever goes wrong on the way, an exception, a value that is
+not a number, the blur is what remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp3_lightning.anonymize.geometry import TrackGeometry, track_geometry
+from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.propagation import (
+    Motion,
+    Propagation,
+    carry,
+    find_keys,
+    grow_hole,
+)
+from dp3_lightning.checks import check_at_least, check_between, check_choice
+from dp3_lightning.faces.composite import blend_outwards
+from dp3_lightning.faces.crop import ExpansionRule
+from dp3_lightning.faces.obscure import Treatment, obscure
+from dp3_lightning.faces.resample import cut_window
+from dp3_lightning.generators import GeneratorAdapter
+from dp3_lightning.optical_flow import DISFlow, FlowEstimator
+from dp3_lightning.structures import UInt8Array, Window
+
+_OFFSET_LIMIT = 0.3  # largest colour correction, of the range [-1, 1]
+_OFFSET_SIGMA = 5.0  # frames over which corrections are averaged
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How planned faces are drawn.
+
+    Attributes:
+        propagation: how often faces are drawn anew, see :meth:`Propagation.parse`.
+        feather: width of the blending band around the box, of its longer side.
+        color_match: shift the colours of a drawn face so that its band fits the real one.
+        padded: what becomes of the frames that a track was extended by at its ends: nobody was
+            detected there, so a drawn face may hang in the air.
+        fallback: treatment of what cannot or should not be drawn.
+        batch_size: faces drawn at a time.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    propagation: str = "adaptive"
+    feather: float = 0.08
+    color_match: bool = True
+    padded: Literal["blur", "generate"] = "blur"
+    fallback: Treatment = "blur"
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        Propagation.parse(self.propagation)
+        check_between(0, 0.15, feather=self.feather)
+        check_at_least(1, batch_size=self.batch_size)
+        check_choice(("blur", "generate"), padded=self.padded)
+        check_choice(("blur", "pixelate", "solid"), fallback=self.fallback)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that went wrong in one frame, which is blurred there.
+
+    Attributes:
+        frame: index in the video.
+        person: whose face, or empty for the whole frame.
+        reason: what happened.
+    """
+
+    frame: int
+    person: str
+    reason: str
+
+
+@dataclass
+class Rendered:
+    """Frames of one stretch and what happened to them.
+
+    Attributes:
+        frames: ``(H, W, 3)`` uint8 RGB each.
+        failures: what was blurred because something failed.
+        n_drawn: faces that went through the generator.
+        n_carried: faces that were carried from drawn ones.
+    """
+
+    frames: list[UInt8Array]
+    failures: list[Failure] = field(default_factory=list)
+    n_drawn: int = 0
+    n_carried: int = 0
+
+
+@dataclass
+class _Run:
+    """A track within a stretch, over frames that are all to be generated."""
+
+    track: PlannedTrack
+    geometry: TrackGeometry
+    first: int  # index in the video
+    style: Tensor | None
+    real: Tensor  # (T, 3, H, W), for its motion only
+    safe: Tensor  # (T, 3, H, W), faces blurred
+    motion: Motion = field(default_factory=lambda: Motion([]))
+
+    @property
+    def holes(self) -> list[Window]:
+        start = self.first - self.track.start
+        return self.geometry.holes[start : start + len(self.real)]
+
+
+class FaceRenderer:
+    """Renders stretches of a video by a plan.
+
+    A stretch is a pure function of its frames, the plan and the styles, so that stretches can be
+    made in any order, on any machine, again after a crash.
+
+    Args:
+        plan: who is where.
+        generator: draws faces; None: every face gets the fallback treatment.
+        styles: person to style ``(1, w_dim)``; for generators with styles.
+        options: see :class:`RenderOptions`.
+        estimator: optical flow of the real frames; default :class:`DISFlow`.
+
+    Raises:
+        ValueError: a generator that needs the real face (those treatments are the fallback's).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        generator: GeneratorAdapter | None,
+        styles: Mapping[str, Tensor] | None = None,
+        options: RenderOptions | None = None,
+        estimator: FlowEstimator | None = None,
+    ) -> None:
+        if generator is not None and generator.needs_clip:
+            raise ValueError(
+                f"{type(generator).__name__} works on the real face: use the treatments blur, "
+                "pixelate or solid instead."
+            )
+        self.plan, self.generator, self.styles = plan, generator, dict(styles or {})
+        self.options = options or RenderOptions()
+        self.how = Propagation.parse(self.options.propagation)
+        self.estimator = estimator or DISFlow("fast")
+        self.undetected = frozenset(plan.undetected)
+        self._geometries: dict[int, TrackGeometry] = {}
+
+    def geometry(self, number: int) -> TrackGeometry:
+        """Return the crops of track ``number`` of the plan."""
+        if number not in self._geometries:
+            size = self.generator.image_size if self.generator else (128, 128)
+            rule: ExpansionRule = "fdf128" if size[0] < 256 else "fdf256"
+            track = self.plan.tracks[number]
+            self._geometries[number] = track_geometry(
+                track.boxes, self.plan.size, size, rule, self.options.feather
+            )
+        return self._geometries[number]
+
+    @torch.no_grad()
+    def render(self, frames: Sequence[UInt8Array], first: int) -> Rendered:
+        """Render consecutive frames.
+
+        Args:
+            frames: real frames, unchanged.
+            first: index of the first of them in the video.
+        """
+        result = Rendered([frame.copy() for frame in frames])
+        for offset, frame in enumerate(result.frames):
+            self._make_safe(frame, first + offset)
+        runs = self._runs(frames, result, first)
+        drawn = self._draw(runs, result)
+        layers: dict[int, list[tuple[float, _Run, Tensor]]] = {}
+        for run, images in zip(runs, drawn, strict=True):
+            self._match_colors(run, images)
+            self._carry(run, images, layers, result)
+        for index, found in layers.items():
+            # The smaller first, as DeepPrivacy2: a face in front is usually the larger.
+            for _, run, image in sorted(found, key=lambda layer: layer[0]):
+                self._lay(result, index - first, index, run, image)
+        return result
+
+    def _make_safe(self, frame: UInt8Array, index: int) -> None:
+        """Blur everything that the plan does not let through."""
+        if index in self.undetected:
+            obscure(frame, (0, 0, frame.shape[1], frame.shape[0]), self.options.fallback)
+            return
+        for track, box in self.plan.boxes_at(index):
+            if track.action != "keep":
+                obscure(frame, box, self.options.fallback)
+
+    def _runs(self, frames: Sequence[UInt8Array], result: Rendered, first: int) -> list[_Run]:
+        if self.generator is None:
+            return []
+        runs = []
+        for number, track in enumerate(self.plan.tracks):
+            if track.action != "generate":
+                continue
+            for start, stop in self._stretches(track, first, first + len(frames)):
+                try:
+                    runs.append(self._run(number, frames, result, first, start, stop))
+                except Exception as error:  # fail closed: the blur stays
+                    reason = f"{type(error).__name__}: {error}"
+                    result.failures += [
+                        Failure(i, track.person, reason) for i in range(start, stop)
+                    ]
+        return runs
+
+    def _stretches(self, track: PlannedTrack, first: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Ranges of frames in which a track is to be generated."""
+        begin: int | None = None
+        for index in range(max(first, track.start), min(stop, track.stop) + 1):
+            wanted = index < min(stop, track.stop) and index not in self.undetected
+            if wanted and self.options.padded == "blur":
+                wanted = track.origins[index - track.start] != "padded"
+            if wanted and begin is None:
+                begin = index
+            elif not wanted and begin is not None:
+                yield begin, index
+                begin = None
+
+    def _run(
+        self,
+        number: int,
+        frames: Sequence[UInt8Array],
+        result: Rendered,
+        first: int,
+        start: int,
+        stop: int,
+    ) -> _Run:
+        assert self.generator is not None
+        track, geometry = self.plan.tracks[number], self.geometry(number)
+        size = self.generator.image_size
+
+        def crops(source: Sequence[UInt8Array]) -> Tensor:
+            cut = [
+                cut_window(source[i - first], geometry.windows[i - track.start], size)
+                for i in range(start, stop)
+            ]
+            levels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
+            return levels.clamp(0, 255) / 127.5 - 1
+
+        run = _Run(
+            track, geometry, start, self.styles.get(track.person), crops(frames),
+            crops(result.frames),
+        )  # fmt: skip
+        try:
+            run.motion = find_keys(run.real, run.holes, self.estimator, self.how)
+        except Exception as error:  # no motion, no carrying: every frame is drawn
+            reason = f"optical flow failed, every frame drawn: {type(error).__name__}: {error}"
+            result.failures.append(Failure(start, track.person, reason))
+            run.motion = Motion(list(range(stop - start)))
+        return run
+
+    def _draw(self, runs: Sequence[_Run], result: Rendered) -> list[dict[int, Tensor]]:
+        """Draw the key frames of all runs, faces of all people and frames in common batches."""
+        drawn: list[dict[int, Tensor]] = [{} for _ in runs]
+        jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]
+        step = self.options.batch_size
+        for begin in range(0, len(jobs), step):
+            batch = jobs[begin : begin + step]
+            try:
+                images: list[Tensor | None] = list(self._generate(runs, batch))
+            except Exception:  # find out which of them it was
+                images = [self._generate_one(runs, job, result) for job in batch]
+            for (i, key), image in zip(batch, images, strict=True):
+                if image is None:
+                    continue
+                x0, y0, x1, y1 = runs[i].holes[key]
+                if not torch.isfinite(image[:, y0:y1, x0:x1]).all():
+                    reason = "the generator gave values that are not numbers"
+                    index = runs[i].first + key
+                    result.failures.append(Failure(index, runs[i].track.person, reason))
+                    continue
+                drawn[i][key] = image.clamp(-1, 1)
+                result.n_drawn += 1
+        return drawn
+
+    def _generate(self, runs: Sequence[_Run], batch: Sequence[tuple[int, int]]) -> Tensor:
+        """Draw a batch; ``(N, 3, H, W)`` on the CPU."""
+        assert self.generator is not None
+        height, width = self.generator.image_size
+        keep = torch.ones(len(batch), 1, 1, height, width)
+        for n, (i, key) in enumerate(batch):
+            x0, y0, x1, y1 = runs[i].holes[key]
+            keep[n, :, :, y0:y1, x0:x1] = 0
+        safe = torch.stack([runs[i].safe[key] for i, key in batch])[:, None]
+        styles = [runs[i].style for i, _ in batch]
+        device = next((t.device for t in self.generator.buffers()), torch.device("cpu"))
+        known = [s for s in styles if s is not None]
+        w = torch.cat(known).to(device) if len(known) == len(styles) else None
+        raw = self.generator((safe * keep).to(device), keep.to(device), w=w)
+        images: Tensor = raw[:, 0].float().cpu()
+        return images
+
+    def _generate_one(
+        self, runs: Sequence[_Run], job: tuple[int, int], result: Rendered
+    ) -> Tensor | None:
+        try:
+            return self._generate(runs, [job])[0]
+        except Exception as error:  # fail closed: the blur stays
+            run, key = runs[job[0]], job[1]
+            reason = f"the generator failed: {type(error).__name__}: {error}"
+            result.failures.append(Failure(run.first + key, run.track.person, reason))
+            return None
+
+    def _match_colors(self, run: _Run, images: dict[int, Tensor]) -> None:
+        """Shift drawn faces so that their band has the colour of the real one, smoothly in time."""
+        if not self.options.color_match or not images:
+            return
+        assert self.generator is not None
+        keys = sorted(images)
+        offsets, weights = [], []
+        for key in keys:
+            x0, y0, x1, y1 = run.holes[key]
+            index = run.first + key - run.track.start
+            i0, j0, i1, j1 = run.geometry.inner(index, self.generator.image_size)
+            band = torch.zeros(images[key].shape[-2:], dtype=torch.bool)
+            band[y0:y1, x0:x1] = True
+            band[j0:j1, i0:i1] = False
+            band &= (run.safe[key] > -1).any(0)  # outside the frame it is black
+            n_pixels = int(band.sum())
+            offset = torch.zeros(3)
+            if n_pixels:
+                offset = (run.safe[key] - images[key])[:, band].mean(1)
+            offsets.append(offset.clamp(-_OFFSET_LIMIT, _OFFSET_LIMIT))
+            weights.append(float(n_pixels))
+        times = torch.tensor(keys, dtype=torch.float32)
+        near = torch.exp(-((times[:, None] - times) ** 2) / (2 * _OFFSET_SIGMA**2))
+        near = near * torch.tensor(weights)
+        smooth = near @ torch.stack(offsets) / near.sum(1, keepdim=True).clamp_min(1e-6)
+        for key, offset in zip(keys, smooth, strict=True):
+            images[key] = (images[key] + offset[:, None, None]).clamp(-1, 1)
+
+    def _carry(
+        self,
+        run: _Run,
+        images: dict[int, Tensor],
+        layers: dict[int, list[tuple[float, _Run, Tensor]]],
+        result: Rendered,
+    ) -> None:
+        try:
+            carried = carry(run.motion, images, run.holes, len(run.real))
+        except Exception as error:  # fail closed: only the drawn frames are laid over the blur
+            reason = f"carrying failed: {type(error).__name__}: {error}"
+            result.failures.append(Failure(run.first, run.track.person, reason))
+            carried = [None] * len(run.real)
+            for key, image in images.items():
+                carried[key] = grow_hole(image, run.holes[key])
+        for offset, layer in enumerate(carried):
+            index = run.first + offset
+            if layer is None or not torch.isfinite(layer).all():
+                if offset not in run.motion.keys:
+                    reason = "no drawn frame to carry the face from"
+                    result.failures.append(Failure(index, run.track.person, reason))
+                continue
+            box = run.geometry.boxes[index - run.track.start]
+            area = float((box[2] - box[0]) * (box[3] - box[1]))
+            layers.setdefault(index, []).append((area, run, layer))
+            result.n_carried += offset not in images
+
+    def _lay(self, result: Rendered, offset: int, index: int, run: _Run, image: Tensor) -> None:
+        at = index - run.track.start
+        levels = ((image.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).contiguous().numpy()
+        geometry = run.geometry
+        try:
+            blend_outwards(
+                result.frames[offset],
+                levels,
+                geometry.windows[at],
+                geometry.boxes[at],
+                float(geometry.bands[at]),
+            )
+        except Exception as error:  # fail closed: the blur stays
+            reason = f"pasting failed: {type(error).__name__}: {error}"
+            result.failures.append(Failure(index, run.track.person, reason))

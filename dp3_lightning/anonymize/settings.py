@@ -1,0 +1,57 @@
+"""All choices of a run together."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from dp3_lightning.anonymize.options import CheckOptions, OutputOptions, PersonOptions
+from dp3_lightning.anonymize.planning import PlanOptions
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.faces.embedder import DlibEmbedder, FaceEmbedder
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All choices of a run, by concern.
+
+    Attributes:
+        plan: how detections become tracks.
+        render: how faces are drawn.
+        people: which fake person everybody becomes.
+        output: how the result is written.
+        check: how it is checked.
+    """
+
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    render: RenderOptions = field(default_factory=RenderOptions)
+    people: PersonOptions = field(default_factory=PersonOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    check: CheckOptions = field(default_factory=CheckOptions)
+
+    def recorded(self) -> dict[str, Any]:
+        """Plain values without the pseudonym key."""
+        values = dataclasses.asdict(self)
+        key = values["people"].pop("pseudonym_key")
+        values["people"]["pseudonym_key_given"] = key is not None
+        return values
+
+
+def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
+    """Return the recogniser of the identity check, or None and the reason.
+
+    Raises:
+        ModuleNotFoundError: it is required and not installed.
+    """
+    if check.identity_check == "off":
+        return None, "switched off"
+    try:
+        embedder = DlibEmbedder()
+    except ModuleNotFoundError as error:
+        if check.identity_check == "required":
+            raise
+        return None, str(error)
+    if check.identity_threshold is not None:
+        embedder.threshold = check.identity_threshold
+    return embedder, ""

@@ -1,0 +1,293 @@
+"""One video from beginning to end: plan, render in stretches, check, join, tell."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.manifest import (
+    Outcome,
+    manifest_of,
+    refuse_existing,
+    write_manifest,
+)
+from dp3_lightning.anonymize.options import OutputOptions
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning import plan_video
+from dp3_lightning.anonymize.render import FaceRenderer
+from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.anonymize.workspace import Workspace, digest_of
+from dp3_lightning.data.analysis import file_hash
+from dp3_lightning.structures import FaceDetector, UInt8Array
+from dp3_lightning.video import (
+    FrameUnavailableError,
+    VideoReader,
+    join_stretches,
+    write_gif,
+    write_video,
+)
+
+# Decoded frames that are held at a time, real and rendered together.
+_MEMORY = 256 * 2**20
+_MOST_FRAMES, _LEAST_FRAMES = 48, 4  # of one piece
+_STRETCH_FRAMES = 384  # of one file in the workspace: what is lost when a run is killed
+
+Progress = Callable[[str, int, int], None]  # pass, frames done, frames in all
+
+
+class VideoJob:
+    """Anonymizes one video.
+
+    Args:
+        source: the video.
+        output: target; its folder must exist.
+        drawing: how faces are drawn.
+        settings: see :class:`Settings`.
+        detector: face detector, of both passes.
+        plan: a plan that was made before; default: make one.
+        cache: folder of the detector's answers; default: the user's cache.
+        progress: told about every pass.
+
+    Raises:
+        FileNotFoundError: no such video, or no folder for the output.
+        FileExistsError: there is an output already.
+        UnreadableVideoError: the video cannot be read.
+        ValueError: output is the input, the plan is of another video, or the colours are refused.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        output: Path,
+        drawing: Drawing,
+        settings: Settings,
+        detector: FaceDetector,
+        plan: Plan | None = None,
+        cache: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.source, self.output = source, output
+        self.drawing, self.settings, self.detector = drawing, settings, detector
+        self.cache = cache
+        self.progress: Progress = progress or (lambda stage, done, total: None)
+        refuse_existing(source, output, settings.output.overwrite)
+        self.reader = VideoReader(source)
+        _check_colors(self.reader, settings.output)
+        self.sha256 = file_hash(source)
+        if plan is not None and plan.sha256 != self.sha256:
+            raise ValueError(
+                f"The plan is for another file than {str(source)!r} (it says {plan.video!r}): a "
+                "plan fits the very video it was made from."
+            )
+        self.given_plan = plan
+        self.embedder, self.no_identity = recogniser(settings.check)
+        self.outcome = Outcome()
+        self._lost_now: set[int] = set()  # not decoded in pass 2
+
+    def run(self) -> Outcome:
+        """Do it; returns what happened, which the manifest beside the output says too."""
+        workspace = Workspace(self.output, self._run_key())
+        plan = self.given_plan or workspace.plan() or self._make_plan()
+        workspace.keep_plan(plan)
+        self.styles = self.drawing.styles(plan, self.settings.people, workspace.secret)
+        # A drawn face that passes for the real person is blurred instead, which can go on only
+        # until every track is.
+        while True:
+            self.outcome = Outcome(n_frames=len(self.reader), missing_tail=self.reader.missing_tail)
+            self._render(plan, workspace)
+            alike = self.outcome.alike(plan, self.embedder.threshold) if self.embedder else {}
+            if not alike:
+                break
+            plan = plan.with_blur(alike)
+            workspace.keep_plan(plan)
+        self._finish(plan, workspace)
+        return self.outcome
+
+    def _run_key(self) -> str:
+        given = None if self.given_plan is None else dataclasses.asdict(self.given_plan)
+        return digest_of(
+            [
+                self.sha256,
+                self.drawing.describe(),
+                self.settings.recorded(),
+                given,
+                self.detector.name,
+                self.output.suffix,
+            ]
+        )
+
+    def _make_plan(self) -> Plan:
+        total = len(self.reader)
+        return plan_video(
+            self.source,
+            self.detector,
+            self.settings.plan,
+            self.cache,
+            lambda done: self.progress("plan", done, total),
+        )
+
+    def _render(self, plan: Plan, workspace: Workspace) -> None:
+        treatment = self.drawing.treatment or self.settings.render.fallback
+        options = dataclasses.replace(self.settings.render, fallback=treatment)
+        renderer = FaceRenderer(plan, self.drawing.generator, self.styles, options)
+        total = len(self.reader)
+        self.stretches = []
+        for number, start in enumerate(range(0, total, _STRETCH_FRAMES)):
+            stop = min(start + _STRETCH_FRAMES, total)
+            key = digest_of([_slice(plan, start, stop + 1), plan.undetected, plan.lost])
+            record = workspace.record(number, key)
+            if record is None:
+                part = Outcome()
+                self._write_stretch(
+                    workspace.stretch(number), self._rendered(renderer, start, stop, part), start,
+                    stop,
+                )  # fmt: skip
+                record = part.as_dict()
+                workspace.keep_record(number, key, record)
+            self.outcome.add(Outcome.from_dict(record))
+            self.stretches.append(workspace.stretch(number))
+            self.progress("render", stop, total)
+
+    def _write_stretch(
+        self, path: Path, frames: Iterator[UInt8Array], start: int, stop: int
+    ) -> None:
+        output = self.settings.output
+        gif = self.output.suffix.lower() == ".gif"  # encoded at the end, from lossless stretches
+        write_video(
+            path,
+            frames,
+            self.reader.average_rate,
+            codec=output.codec_for(self.output),
+            crf=output.crf,
+            lossless=gif,
+            pts=self.reader.pts[start:stop],
+            time_base=self.reader.time_base,
+            tags=self.reader.tags.for_yuv(),
+            pix_fmt=_pixel_format(self.reader),
+            encoder_options=output.encoder_options,
+        )
+
+    def _rendered(
+        self, renderer: FaceRenderer, start: int, stop: int, part: Outcome
+    ) -> Iterator[UInt8Array]:
+        """Rendered and checked frames of one stretch, made piece by piece.
+
+        A piece shares its last frame with the next, so that faces are carried up to it from both
+        sides and pieces do not show.
+        """
+        height, width = self.reader.size
+        length = min(max(_MEMORY // (6 * height * width), _LEAST_FRAMES), _MOST_FRAMES)
+        check = OutputCheck(
+            renderer.plan,
+            self.detector,
+            self.settings.check.verify_score,
+            renderer.options.fallback,
+        )
+        identity = None
+        if self.embedder is not None and self.drawing.generator is not None:
+            every = self.settings.check.identity_every
+            identity = IdentityCheck(renderer.plan, self.embedder, every)
+        shared: UInt8Array | None = None
+        last: UInt8Array | None = None
+        for first in range(start, stop, length):
+            end = min(first + length, stop)
+            reach = range(first, min(end + 1, len(self.reader)))
+            real = [self._real(i) if shared is None or i != first else shared for i in reach]
+            shared = real[-1] if len(reach) > end - first else None
+            rendered = renderer.render(real, first)
+            frames = rendered.frames[: end - first]
+            part.n_drawn += rendered.n_drawn
+            part.n_carried += rendered.n_carried
+            part.failures += [f for f in rendered.failures if f.frame < end]
+            if self.settings.check.verify:
+                part.add_checked(check(frames, first))
+            if identity is not None:
+                part.add_distances(identity(real[: end - first], frames, first))
+            for index, frame in enumerate(frames, start=first):
+                if index in renderer.plan.lost or index in self._lost_now:
+                    frame = last if last is not None else np.zeros_like(frame)
+                    part.repeated.append(index)
+                last = frame
+                yield frame
+            self.progress("render", end, len(self.reader))
+
+    def _real(self, index: int) -> UInt8Array:
+        try:
+            return self.reader.frame(index)
+        except FrameUnavailableError:
+            self._lost_now.add(index)
+            return np.zeros((*self.reader.size, 3), np.uint8)
+
+    def _finish(self, plan: Plan, workspace: Workspace) -> None:
+        sound = self.source if self.settings.output.audio == "copy" else None
+        pts, time_base = self.reader.pts, self.reader.time_base
+        if self.output.suffix.lower() == ".gif":
+            write_gif(self.output, self.stretches, self.reader.times)
+        else:
+            join_stretches(self.output, self.stretches, pts, time_base, sound)
+        written = len(VideoReader(self.output))
+        if written != len(self.reader):
+            self.output.unlink()
+            raise ValueError(
+                f"{str(self.output)!r} would have {written} frames instead of {len(self.reader)}: "
+                "choose another suffix (.mp4, .mkv)."
+            )
+        write_manifest(
+            self.output,
+            manifest_of(
+                plan,
+                self.outcome,
+                source=self.source,
+                source_sha256=self.sha256,
+                output=self.output,
+                drawing=self.drawing.describe(),
+                settings=self.settings.recorded(),
+                identity=self._identity_record(),
+            ),
+        )
+        workspace.remove()
+
+    def _identity_record(self) -> dict[str, Any]:
+        if self.embedder is None:
+            return {"skipped": self.no_identity}
+        if self.drawing.generator is None:
+            return {"skipped": "no faces are drawn"}
+        return {"recogniser": self.embedder.name, "threshold": self.embedder.threshold}
+
+
+def _slice(plan: Plan, start: int, stop: int) -> list[Any]:
+    """What of a plan decides frames ``start`` to ``stop - 1``; tracks as wholes: they smooth."""
+    return [
+        dataclasses.asdict(track)
+        for track in plan.tracks
+        if track.start < stop and track.stop > start
+    ]
+
+
+def _check_colors(reader: VideoReader, output: OutputOptions) -> None:
+    if reader.bit_depth <= 8:
+        return
+    kind = f"{str(reader.path)!r} has {reader.bit_depth} bits per colour ({reader.pixel_format})"
+    if reader.tags.high_dynamic_range:
+        raise ValueError(
+            f"{kind} and high dynamic range, which 8 bits cannot hold: convert it to standard "
+            "dynamic range (BT.709) first."
+        )
+    if output.deep_color == "refuse":
+        raise ValueError(f"{kind}, of which 8 would be left: allow it with `--deep_color convert`.")
+
+
+def _pixel_format(reader: VideoReader) -> str | None:
+    """Chroma resolution of the source where 8-bit encoders have it; None for the default."""
+    width = reader.size[1]
+    name = reader.pixel_format.replace("yuvj", "yuv")
+    for kind in ("yuv444p", "yuv422p"):
+        if name.startswith(kind) and not (kind == "yuv422p" and width % 2):
+            return kind
+    return None

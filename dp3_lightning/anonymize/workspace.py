@@ -1,0 +1,103 @@
+"""The folder beside an output in which a run keeps what it has finished, until it is complete.
+
+It holds the plan, the secret of this run, and stretches of anonymized video. No original pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write strict JSON, all of it or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(data, stream, indent=1, allow_nan=False)
+            stream.write("\n")
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def digest_of(data: Any) -> str:
+    """Return the SHA-256 of plain data."""
+    text = json.dumps(data, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Workspace:
+    """What one run has finished.
+
+    Args:
+        output: the target file.
+        run_key: hash of everything that decides the result; another one starts afresh.
+
+    Attributes:
+        folder: ``.NAME.dp3work`` beside the output, readable by its owner only.
+        secret: random bytes that the pseudonyms of this run come from. They outlive a crash, so
+            that people keep their faces, and go with the folder when the run is complete.
+    """
+
+    def __init__(self, output: Path, run_key: str) -> None:
+        self.folder = output.with_name(f".{output.name}.dp3work")
+        state = self.folder / "run.json"
+        known = _read_json(state)
+        if known is None or known.get("run_key") != run_key:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(mode=0o700)
+            known = {"run_key": run_key, "secret": secrets.token_hex(32)}
+            write_json(state, known)
+            state.chmod(0o600)
+        for leftover in (*self.folder.glob("*.partial*"), *self.folder.glob(".*.partial*")):
+            leftover.unlink(missing_ok=True)
+        self.secret = bytes.fromhex(known["secret"])
+
+    def plan(self) -> Plan | None:
+        """Return the stored plan, if there is a whole one."""
+        path = self.folder / "plan.json"
+        try:
+            return read_plan(path)
+        except (OSError, ValueError):
+            return None
+
+    def keep_plan(self, plan: Plan) -> None:
+        """Store the plan."""
+        write_plan(plan, self.folder / "plan.json")
+
+    def stretch(self, number: int) -> Path:
+        """Path of the video of stretch ``number``."""
+        return self.folder / f"stretch-{number:05d}.nut"
+
+    def record(self, number: int, key: str) -> dict[str, Any] | None:
+        """Return what was recorded about a finished stretch, if it was made by this key."""
+        record = _read_json(self.stretch(number).with_suffix(".json"))
+        whole = record is not None and record.get("key") == key and self.stretch(number).is_file()
+        return record if whole else None
+
+    def keep_record(self, number: int, key: str, record: Mapping[str, Any]) -> None:
+        """Mark a stretch as finished."""
+        write_json(self.stretch(number).with_suffix(".json"), {"key": key, **record})
+
+    def remove(self) -> None:
+        """Delete the folder: the output is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

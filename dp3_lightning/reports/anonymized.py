@@ -1,0 +1,222 @@
+"""One page about one anonymized video or picture: what was found, filled, blurred, unresolved.
+
+Everything on it comes from the output and its manifest. It never opens the original.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dp3_lightning.structures import UInt8Array
+from dp3_lightning.video import VIDEO_SUFFIXES, VideoReader
+
+_THUMBNAILS = 8
+_WIDTH = 960  # of the timeline
+_COLORS = {
+    "detected": "#2f7d5b",
+    "filled": "#d9a441",
+    "padded": "#8fa3b8",
+    "edited": "#6a5acd",
+}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;
+color:#1d2733;background:#fff}
+h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
+.verdict{padding:.6rem 1rem;border-radius:.4rem;font-weight:600}
+.safe{background:#e2f3ea;color:#17543a}.unsafe{background:#fbe3e1;color:#8c1d18}
+.strip{display:grid;grid-template-columns:repeat(4,1fr);gap:.5rem}
+figure{margin:0}figure img{width:100%;border-radius:.3rem;display:block}
+figcaption{color:#5b6875;font-size:.8rem}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;
+border-bottom:1px solid #e3e7eb;vertical-align:top}th{font-weight:600}
+svg{width:100%;height:auto;background:#f5f7f9;border-radius:.3rem}
+.key span{display:inline-block;margin-right:1.2rem}
+.key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.2rem;margin-right:.35rem;
+vertical-align:-1px}
+pre{background:#f5f7f9;padding:1rem;overflow:auto;font-size:.8rem;border-radius:.3rem}
+code{overflow-wrap:anywhere}
+"""
+
+
+def report_path(output: Path) -> Path:
+    """``OUT.dp3.html`` beside the output."""
+    return output.with_name(f"{output.name}.dp3.html")
+
+
+def write_report(output: str | Path) -> Path:
+    """Write the page of an output from its manifest, ``OUT.dp3.json``.
+
+    Args:
+        output: an anonymized video or picture.
+
+    Returns:
+        Path of the page, ``OUT.dp3.html``.
+
+    Raises:
+        FileNotFoundError: there is no manifest beside it.
+    """
+    target = Path(output)
+    manifest = target.with_name(f"{target.name}.dp3.json")
+    if not manifest.is_file():
+        raise FileNotFoundError(f"No manifest at {str(manifest)!r}: anonymize the video again.")
+    record = json.loads(manifest.read_text(encoding="utf-8"))
+    page = report_path(target)
+    page.write_text(_page(record, _thumbnails(target)), encoding="utf-8")
+    return page
+
+
+def _thumbnails(output: Path) -> list[tuple[str, str]]:
+    """Captions and data addresses of a few frames of the output."""
+    if output.suffix.lower() not in VIDEO_SUFFIXES:
+        data = np.frombuffer(output.read_bytes(), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return [] if picture is None else [("", _embedded(picture[..., ::-1]))]
+    with VideoReader(output) as reader:
+        count = min(_THUMBNAILS, len(reader))
+        wanted = np.unique(np.linspace(0, len(reader) - 1, count).astype(int)).tolist()
+        times = reader.times
+        return [(f"frame {i}, {float(times[i]):.2f} s", _embedded(reader.frame(i))) for i in wanted]
+
+
+def _embedded(frame: UInt8Array) -> str:
+    width = 320
+    height = max(1, round(frame.shape[0] * width / frame.shape[1]))
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _page(record: Mapping[str, Any], thumbnails: Sequence[tuple[str, str]]) -> str:
+    name = html.escape(record["output"]["name"])
+    pictures = "".join(
+        f'<figure><img src="{data}" alt="{html.escape(caption) or name}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for caption, data in thumbnails
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<link rel="icon" href="data:,"><title>{name}, anonymized</title><style>{_STYLE}</style></head><body>
+<h1>{name}</h1><p>{html.escape(record["tool"])}, generator
+<code>{html.escape(str(record["generator"]["name"]))}</code></p>
+{_verdict(record)}
+<h2>Output</h2><div class="strip">{pictures}</div>
+<h2>Tracks</h2>{_timeline(record)}{_key()}{_track_table(record)}
+<h2>What did not go as planned</h2>{_incidents(record)}
+<h2>Settings and hashes</h2><details><summary>Show</summary>
+<pre>{html.escape(json.dumps({k: v for k, v in record.items() if k not in _SHOWN}, indent=1))}</pre>
+</details></body></html>
+"""
+
+
+_SHOWN = {"tracks", "failures_blurred", "verify"}
+
+
+def _verdict(record: Mapping[str, Any]) -> str:
+    checked = record["verify"]["frames_checked"]
+    total = record["frames"]["n_frames"]
+    if not record["safe"]:
+        return '<p class="verdict unsafe">Faces may be left in this file: see below.</p>'
+    if not checked:
+        return '<p class="verdict unsafe">Not checked for remaining faces.</p>'
+    return (
+        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: no face is '
+        "left that was not drawn, blurred or let through. No detector finds every face: look "
+        "through the video before you give it away.</p>"
+    )
+
+
+def _timeline(record: Mapping[str, Any]) -> str:
+    total = max(1, record["frames"]["n_frames"])
+    scale = _WIDTH / total
+    rows = []
+    for number, track in enumerate(record["tracks"]):
+        y = 8 + 26 * number
+        for first, last, origin in track["ranges"]:
+            x, width = first * scale, max(1.0, (last - first + 1) * scale)
+            color = _COLORS.get(origin, "#999")
+            label = html.escape(f"{track['person']}: {origin}, frames {first} to {last}")
+            rows.append(
+                f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="16" fill="{color}">'
+                f"<title>{label}</title></rect>"
+            )
+        text = html.escape(f"{track['person']} ({track['action']})")
+        rows.append(f'<text x="4" y="{y + 12}" font-size="11" fill="#fff">{text}</text>')
+    height = 16 + 26 * max(1, len(record["tracks"])) + 14
+    bottom = height - 12
+    for key, color in (("unresolved", "#c62f25"), ("found_and_blurred", "#c77700")):
+        for entry in record["verify"][key]:
+            x = entry["frame"] * scale
+            rows.append(
+                f'<rect x="{x:.2f}" y="{bottom}" width="2" height="10" fill="{color}">'
+                f"<title>frame {entry['frame']}: {key}</title></rect>"
+            )
+    for cut in record["frames"]["cuts"]:
+        rows.append(
+            f'<line x1="{cut * scale:.2f}" x2="{cut * scale:.2f}" y1="0" y2="{height}" '
+            'stroke="#1d2733" stroke-dasharray="2 3"/>'
+        )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="timeline">'
+        f"{''.join(rows)}</svg>"
+    )
+
+
+def _key() -> str:
+    named = {**_COLORS, "found later and blurred": "#c77700", "unresolved": "#c62f25"}
+    spans = "".join(f'<span><i style="background:{c}"></i>{n}</span>' for n, c in named.items())
+    return f'<p class="key">{spans}<span>dotted line: cut</span></p>'
+
+
+def _track_table(record: Mapping[str, Any]) -> str:
+    if not record["tracks"]:
+        return "<p>No faces were found.</p>"
+    rows = []
+    for track in record["tracks"]:
+        found = track["distance_to_original"]
+        distance = "not measured" if found is None else f"{found['min']:.2f} to {found['max']:.2f}"
+        frames = ", ".join(f"{n} {origin}" for origin, n in track["frames"].items())
+        cells = (track["person"], track["action"], frames, distance, track["reason"])
+        rows.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
+    threshold = record["identity"].get("threshold")
+    unit = f" (below {threshold}: the same person)" if threshold else ""
+    return (
+        "<table><tr><th>person</th><th>action</th><th>frames</th>"
+        f"<th>distance to the original{unit}</th><th>reason</th></tr>{''.join(rows)}</table>"
+    )
+
+
+def _incidents(record: Mapping[str, Any]) -> str:
+    verify, frames = record["verify"], record["frames"]
+    lines = [
+        f"Unresolved: a face at {e['box']} in frame {e['frame']}" for e in verify["unresolved"]
+    ]
+    lines += [f"Could not be checked: frame {f}" for f in verify["frames_unchecked"]]
+    lines += [
+        f"Found after rendering and blurred: frame {e['frame']}, box {e['box']}"
+        for e in verify["found_and_blurred"]
+    ]
+    lines += [
+        f"Blurred in frame {f['frame']} ({f['person'] or 'whole frame'}): {f['reason']}"
+        for f in record["failures_blurred"]
+    ]
+    lines += [f"The detector failed: frame {f}, blurred" for f in frames["detector_failed_blurred"]]
+    lines += [
+        f"Cannot be decoded: frame {f}, the one before is repeated"
+        for f in frames["undecodable_repeated"]
+    ]
+    if frames["missing_at_the_end"]:
+        lines.append(f"The source is cut off: {frames['missing_at_the_end']} frames are missing")
+    if "skipped" in record["identity"]:
+        lines.append(f"Identity check skipped: {record['identity']['skipped']}")
+    if not lines:
+        return "<p>Nothing.</p>"
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"

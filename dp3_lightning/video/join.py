@@ -1,0 +1,149 @@
+"""Join encoded stretches of a video to one file, with the sound of another, without decoding."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from dp3_lightning.video.decoding import intact_packets
+
+if TYPE_CHECKING:
+    _Timed = tuple[Fraction, int, Packet[Any]]  # decoding time in seconds, number of the stream
+
+
+def join_stretches(
+    path: str | os.PathLike[str],
+    stretches: Sequence[Path],
+    pts: Sequence[int],
+    time_base: Fraction,
+    sound_from: Path | None = None,
+) -> Path:
+    """Write one file from stretches that one encoder made with the same settings.
+
+    Only pictures and, when asked for, sound get into it: no titles, places, thumbnails, subtitles
+    or data of the source. The file appears under its name only when it is complete.
+
+    Args:
+        path: target; the suffix chooses the container. An existing file is replaced.
+        stretches: files with one video stream each, in order. What they say of time counts only
+            for the order of their pictures.
+        pts: presentation time of every picture, increasing.
+        time_base: seconds per unit of ``pts``.
+        sound_from: file whose sound is copied, every stream of it, unchanged.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: the container cannot hold what it is given (says what to choose), or there is
+            not one ``pts`` per picture.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+    try:
+        # Bit-exact: no name of the program, no date. Matroska keeps no decoding times, so it need
+        # not shift everything to make them positive.
+        options = {"fflags": "+bitexact"}
+        if target.suffix.lower() in (".mkv", ".webm"):
+            options["avoid_negative_ts"] = "disabled"
+        with av.open(str(partial), "w", options=options) as container:
+            _join(container, _in_decoding_time(stretches, pts, time_base), stretches, sound_from)
+        os.replace(partial, target)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # disk full, no permission: the message says it
+        raise ValueError(
+            f"A {target.suffix} file cannot hold these pictures"
+            f"{' and this sound' if sound_from else ''} ({error.strerror}): choose another suffix "
+            "(.mkv takes everything) or leave the sound out."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _join(
+    container: OutputContainer,
+    picture_packets: Iterator[_Timed],
+    stretches: Sequence[Path],
+    sound_from: Path | None,
+) -> None:
+    with av.open(str(stretches[0])) as first:
+        pictures = container.add_stream_from_template(first.streams.video[0], opaque=True)
+        pictures.metadata.clear()
+    sources: list[Iterator[_Timed]] = [picture_packets]
+    outputs: list[Stream] = [pictures]
+    sound = av.open(str(sound_from)) if sound_from is not None else None
+    try:
+        if sound is not None:
+            for stream in sound.streams.audio:
+                copied = container.add_stream_from_template(stream, opaque=True)
+                copied.metadata.clear()
+                outputs.append(copied)
+            if len(outputs) > 1:
+                sources.append(_sound_packets(sound))
+        for _, number, packet in heapq.merge(*sources, key=lambda item: item[:2]):
+            packet.stream = outputs[number]
+            container.mux_one(packet)
+    finally:
+        if sound is not None:
+            sound.close()
+
+
+def _packets(path: Path) -> Iterator[Packet[Any]]:
+    with av.open(str(path)) as stretch:
+        yield from (p for p in stretch.demux(stretch.streams.video[0]) if p.size)
+
+
+def _positions(stretches: Sequence[Path]) -> list[int]:
+    """Which picture each packet holds, counted through all stretches, in the order of decoding."""
+    positions: list[int] = []
+    for path in stretches:
+        stamps = [packet.pts or 0 for packet in _packets(path)]
+        rank = {stamp: i for i, stamp in enumerate(sorted(stamps))}
+        start = len(positions)
+        positions += [start + rank[stamp] for stamp in stamps]
+    return positions
+
+
+def _in_decoding_time(
+    stretches: Sequence[Path], pts: Sequence[int], time_base: Fraction
+) -> Iterator[_Timed]:
+    """Packets with times of their own.
+
+    Containers round and shift times, and every stretch starts decoding before its first picture is
+    shown, which would be before the end of the previous one. Hence both times are set anew: packet
+    i is decoded when picture ``i - delay`` is shown.
+    """
+    positions = _positions(stretches)
+    if len(positions) != len(pts):
+        raise ValueError(f"Expected one `pts` per picture, got {len(pts)} for {len(positions)}.")
+    delay = max((i - position for i, position in enumerate(positions)), default=0)
+    gaps = [b - a for a, b in pairwise(pts)] or [round(1 / (25 * time_base))]
+    gaps.append(gaps[-1])
+    packets = (packet for path in stretches for packet in _packets(path))
+    for i, (position, packet) in enumerate(zip(positions, packets, strict=True)):
+        packet.pts = pts[position]
+        packet.dts = pts[i - delay] if i >= delay else pts[0] - (delay - i)
+        packet.time_base = time_base
+        packet.duration = gaps[position]
+        yield packet.dts * time_base, 0, packet
+
+
+def _sound_packets(sound: InputContainer) -> Iterator[_Timed]:
+    streams = list(sound.streams.audio)
+    for packet in intact_packets(sound.demux(*streams)):  # type: ignore[arg-type]
+        if packet.size and packet.dts is not None:
+            number = 1 + streams.index(packet.stream)  # type: ignore[arg-type]
+            yield packet.dts * Fraction(packet.time_base), number, packet
