@@ -43,7 +43,7 @@ ALLOWED = {
     "anonymize": BOTTOM | {"data", "faces", "generators", "optical_flow", "reports", "video"},
     "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
-    "modules": BOTTOM | {"callbacks", "generators", "discriminators", "losses"},
+    "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
 }
 TOP = {"cli", "weights", "training", "doctor", "__main__", "__init__"}  # may import everything
 NEVER_LIGHTNING = {

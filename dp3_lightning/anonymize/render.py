@@ -196,15 +196,20 @@ class FaceRenderer:
             return
         for track, box in self.plan.boxes_at(index):
             if track.action != "keep":
-                obscure(frame, box, self.options.fallback)
+                # What surrounds a face that will be drawn is what it is drawn to fit.
+                soft = not self._is_drawn(track, index)
+                obscure(frame, box, self.options.fallback, soft=soft)
+
+    def _is_drawn(self, track: PlannedTrack, index: int) -> bool:
+        """Whether a track is to be generated in a frame that it covers."""
+        if self.generator is None or track.action != "generate" or index in self.undetected:
+            return False
+        padded = track.origins[index - track.start] == "padded"
+        return not padded or self.options.padded == "generate"
 
     def _runs(self, frames: Sequence[UInt8Array], result: Rendered, first: int) -> list[_Run]:
-        if self.generator is None:
-            return []
         runs = []
         for number, track in enumerate(self.plan.tracks):
-            if track.action != "generate":
-                continue
             for start, stop in self._stretches(track, first, first + len(frames)):
                 try:
                     runs.append(self._run(number, frames, result, first, start, stop))
@@ -219,9 +224,7 @@ class FaceRenderer:
         """Ranges of frames in which a track is to be generated."""
         begin: int | None = None
         for index in range(max(first, track.start), min(stop, track.stop) + 1):
-            wanted = index < min(stop, track.stop) and index not in self.undetected
-            if wanted and self.options.padded == "blur":
-                wanted = track.origins[index - track.start] != "padded"
+            wanted = index < min(stop, track.stop) and self._is_drawn(track, index)
             if wanted and begin is None:
                 begin = index
             elif not wanted and begin is not None:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dp3_lightning.faces.obscure import pixel_region
+from dp3_lightning.faces.feather import outward_share, pixel_region
 from dp3_lightning.faces.resample import Float32Array, uncut_region
-from dp3_lightning.structures import FloatArray, UInt8Array, Window
+from dp3_lightning.structures import UInt8Array, Window
 
 
 def enlarge(crop: Tensor, window: Window) -> npt.NDArray[np.uint8]:
@@ -77,23 +77,12 @@ def blend_outwards(
         box: ``(x0, y0, x1, y1)`` float: what must be covered.
         band: width of the band in pixels, at least 0.
     """
-    reach = np.array([-band, -band, band, band])
-    region = pixel_region(np.asarray(box, dtype=np.float64) + reach, frame.shape[:2])
+    region = pixel_region(box, frame.shape[:2], band)
     if region is None:
         return
     x0, y0, x1, y1 = region
     drawn = uncut_region(crop, window, region)
-    share_x = _cover(np.arange(x0, x1, dtype=np.float64) + 0.5, box[0], box[2], band)
-    share_y = _cover(np.arange(y0, y1, dtype=np.float64) + 0.5, box[1], box[3], band)
-    share = (share_y[:, None] * share_x)[..., None].astype(np.float32)
+    share = outward_share(region, box, band)
     part = frame[y0:y1, x0:x1]
     mixed = share * drawn + (1 - share) * part
     part[:] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-
-
-def _cover(centers: FloatArray, low: float, high: float, band: float) -> FloatArray:
-    """Share of the crop at pixel centres: 1 where the pixel touches [low, high], then falling."""
-    distance = np.maximum(np.maximum(low - centers, centers - high), 0.0) - 0.5
-    share = np.clip(1 - distance / max(band, 1e-6), 0.0, 1.0)
-    smooth: FloatArray = share * share * (3 - 2 * share)
-    return smooth

@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from dp3_lightning.faces.feather import outward_share, pixel_region
 from dp3_lightning.structures import UInt8Array
 
 Treatment = Literal["blur", "pixelate", "solid"]
@@ -15,38 +16,31 @@ Treatment = Literal["blur", "pixelate", "solid"]
 # Faces of 8 x 8 blocks have been recognised by machines; 5 along the shorter side leave skin tone
 # and light.
 BLOCKS = 5
-
-
-def pixel_region(
-    box: Sequence[float], frame_size: Sequence[int]
-) -> tuple[int, int, int, int] | None:
-    """Return the whole pixels that a float box touches, inside the frame; None when there are none.
-
-    Args:
-        box: ``(x0, y0, x1, y1)`` in pixels, float.
-        frame_size: ``(height, width)``.
-    """
-    height, width = int(frame_size[0]), int(frame_size[1])
-    x0, y0 = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
-    x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+_BLUR_BAND = 0.12  # of the longer side: a blur reaches that far beyond the box
 
 
 def obscure(
-    frame: UInt8Array, box: Sequence[float], treatment: Treatment = "blur", blocks: int = BLOCKS
+    frame: UInt8Array,
+    box: Sequence[float],
+    treatment: Treatment = "blur",
+    blocks: int = BLOCKS,
+    soft: bool = True,
 ) -> None:
-    """Overwrite a face in place; every pixel that the box touches changes.
+    """Overwrite a face in place; of every pixel that the box touches nothing is left.
 
-    Nothing is blended at the border, so no detail of the face remains there. Blur and pixelation
-    depend on means over blocks of the box only: nothing finer is left to be sharpened again.
+    Blur and pixelation depend on means over blocks only: nothing finer is there to be sharpened
+    again. A blur reaches a little further than the box and fades out there.
 
     Args:
         frame: ``(H, W, 3)`` uint8 RGB.
         box: ``(x0, y0, x1, y1)`` in pixels; may leave the frame.
         treatment: ``blur`` (means, smoothly joined), ``pixelate`` (means) or ``solid`` (black).
         blocks: number of means along the shorter side, at least 1.
+        soft: whether a blur fades out beyond the box; otherwise pixels outside stay as they are.
     """
-    region = pixel_region(box, frame.shape[:2])
+    longer = max(box[2] - box[0], box[3] - box[1])
+    band = _BLUR_BAND * longer if soft and treatment == "blur" else 0.0
+    region = pixel_region(box, frame.shape[:2], band)
     if region is None:
         return
     x0, y0, x1, y1 = region
@@ -56,8 +50,11 @@ def obscure(
         return
     height, width = part.shape[:2]
     block = max(1.0, min(height, width) / blocks)
-    grid = (max(1, round(width / block)), max(1, round(height / block)))
-    grid = (min(grid[0], 4 * blocks), min(grid[1], 4 * blocks))
-    means = cv2.resize(part, grid, interpolation=cv2.INTER_AREA)
-    joined = cv2.INTER_CUBIC if treatment == "blur" else cv2.INTER_NEAREST
-    part[:] = cv2.resize(means, (width, height), interpolation=joined)
+    grid = (min(round(width / block), 4 * blocks), min(round(height / block), 4 * blocks))
+    means = cv2.resize(part, (max(1, grid[0]), max(1, grid[1])), interpolation=cv2.INTER_AREA)
+    if treatment == "pixelate":
+        part[:] = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
+        return
+    smooth = cv2.resize(means, (width, height), interpolation=cv2.INTER_CUBIC)
+    share = outward_share(region, box, band)
+    part[:] = np.rint(share * smooth + (1 - share) * part).astype(np.uint8)

@@ -1,5 +1,6 @@
 """LightningModules."""
 
+from dp3_lightning.modules.anonymizer import Anonymizer, MediaFiles
 from dp3_lightning.modules.video_fine_tuner import VideoFineTuner
 
-__all__ = ["VideoFineTuner"]
+__all__ = ["Anonymizer", "MediaFiles", "VideoFineTuner"]

@@ -1,0 +1,134 @@
+"""`lightning run predict`: anonymize many files on several devices, each file on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch.utils.data import DataLoader, Dataset
+
+from dp3_lightning.anonymize.api import anonymize_video
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.files import FilePair, pair_files
+from dp3_lightning.anonymize.manifest import is_done
+from dp3_lightning.anonymize.options import DeviceOptions, Precision
+from dp3_lightning.anonymize.settings import Settings
+from dp3_lightning.assets import AssetUnavailableError
+from dp3_lightning.structures import FaceDetector
+
+_FILE_ERRORS = (ValueError, TypeError, OSError, AssetUnavailableError)
+
+
+class FilePairs(Dataset[dict[str, str]]):
+    """Pairs of input and output as a data set; pixels are read by the module.
+
+    Args:
+        pairs: from :func:`~dp3_lightning.anonymize.files.pair_files`.
+    """
+
+    def __init__(self, pairs: Sequence[FilePair]) -> None:
+        self.pairs = list(pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        pair = self.pairs[index]
+        return {"source": str(pair.source), "output": str(pair.output)}
+
+
+class MediaFiles(LightningDataModule):
+    """The videos and pictures to anonymize.
+
+    Args:
+        source: files, folders and patterns, as for ``dp3 anonymize``.
+        output: folder of the results, in which the tree of an input folder is repeated.
+    """
+
+    def __init__(self, source: str | list[str], output: str = "anonymized") -> None:
+        super().__init__()
+        self.source = [source] if isinstance(source, str) else list(source)
+        self.output = output
+
+    def predict_dataloader(self) -> DataLoader[dict[str, str]]:
+        """One file a batch."""
+        pairs = pair_files(self.source, self.output)
+        return DataLoader(FilePairs(pairs), batch_size=1, collate_fn=_first)
+
+
+def _first(batch: list[dict[str, str]]) -> dict[str, str]:
+    return batch[0]
+
+
+class Anonymizer(LightningModule):
+    """Anonymizes one file per step; needs no training.
+
+    A file that fails does not stop the others. At the end the run fails if any file did, or if
+    faces may be left in one. Files that were finished before are skipped.
+
+    Args:
+        generator: checkpoint file, name of published weights, or ``blur``, ``pixelate``, ``solid``.
+        settings: as for ``dp3 anonymize``.
+        detector: face detector; default :class:`~dp3_lightning.faces.CenterFace`.
+        precision: of the generator.
+    """
+
+    def __init__(
+        self,
+        generator: str = "fdf128",
+        settings: Settings | None = None,
+        detector: FaceDetector | None = None,
+        precision: Precision = "32",
+    ) -> None:
+        super().__init__()
+        self.generator, self.settings = generator, settings or Settings()
+        self.detector, self.precision = detector, precision
+        self.failed: list[str] = []
+        self._drawing: Drawing | None = None
+
+    def on_predict_start(self) -> None:
+        """Load the generator onto this rank's device."""
+        options = DeviceOptions(str(self.device), self.precision)
+        self._drawing = Drawing.prepare(self.generator, options)
+        self.failed = []
+
+    def predict_step(self, batch: dict[str, str], batch_idx: int) -> None:
+        """Anonymize one file; the batch holds the paths ``source`` and ``output``."""
+        del batch_idx
+        assert self._drawing is not None
+        source, output = Path(batch["source"]), Path(batch["output"])
+        if not self.settings.output.overwrite and is_done(source, output):
+            return
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            outcome = anonymize_video(
+                source,
+                output,
+                self._drawing,
+                settings=self.settings,
+                detector=self.detector,
+            )
+        except _FILE_ERRORS as error:
+            self.failed.append(f"{source}: {error}")
+            return
+        if not outcome.safe:
+            self.failed.append(f"{source}: faces may be left, see the manifest of the output")
+
+    def on_predict_end(self) -> None:
+        """Fail on all ranks when a file failed on any.
+
+        Raises:
+            ValueError: listing the files of this rank.
+        """
+        count = self._sum(len(self.failed))
+        if count:
+            own = "\n  ".join(self.failed) or "(on other ranks)"
+            raise ValueError(f"{count} files were not anonymized safely:\n  {own}")
+
+    def _sum(self, value: int) -> int:
+        local = torch.tensor(float(value), device=self.device)
+        total: Any = self.trainer.strategy.reduce(local, reduce_op="sum")
+        return int(total)
