@@ -83,6 +83,12 @@ def anonymize_parser() -> ArgumentParser:
     parser.add_argument(
         "--report", type=bool, default=False, help="also write OUT.dp3.html, for people"
     )
+    parser.add_argument(
+        "--cache",
+        type=str | None,
+        default=None,
+        help="folder of the detector's answers (boxes, no pixels); default: the user's cache",
+    )
     for group in (*_GROUPS.values(), DeviceOptions):
         parser.add_class_arguments(group, None)
     return parser
@@ -118,11 +124,13 @@ def anonymize_command(arguments: Sequence[str]) -> int:
         raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")
     plan = None if options.plan is None else read_plan(options.plan)
     console = Console(stderr=True)
+    cache = None if options.cache is None else Path(options.cache)
     if options.dry_run:
-        return _dry_run(pairs, settings, detector, console)
+        return _dry_run(pairs, settings, detector, cache, console)
     device = DeviceOptions(options.device, options.precision)
     drawing = Drawing.prepare(options.generator, device)
-    return _Batch(pairs, settings, detector, drawing, plan, options.report, console).run()
+    batch = _Batch(pairs, settings, detector, drawing, plan, cache, options.report, console)
+    return batch.run()
 
 
 def settings_from(options: Namespace) -> Settings:
@@ -158,7 +166,11 @@ def _bars(console: Console) -> Iterator[Any]:
 
 
 def _dry_run(
-    pairs: Sequence[FilePair], settings: Settings, detector: FaceDetector, console: Console
+    pairs: Sequence[FilePair],
+    settings: Settings,
+    detector: FaceDetector,
+    cache: Path | None,
+    console: Console,
 ) -> int:
     for pair in pairs:
         pair.output.parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +183,7 @@ def _dry_run(
                     pair.source,
                     detector,
                     settings.plan,
+                    cache,
                     progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
                 )
         path = write_plan(plan, pair.output.with_name(f"{pair.output.name}.plan.json"))
@@ -197,11 +210,13 @@ class _Batch:
         detector: FaceDetector,
         drawing: Drawing,
         plan: Plan | None,
+        cache: Path | None,
         report: bool,
         console: Console,
     ) -> None:
         self.pairs, self.settings, self.detector = pairs, settings, detector
-        self.drawing, self.plan, self.report, self.console = drawing, plan, report, console
+        self.drawing, self.plan, self.cache = drawing, plan, cache
+        self.report, self.console = report, console
 
     def run(self) -> int:
         worst = 0
@@ -235,6 +250,7 @@ class _Batch:
                 settings=self.settings,
                 detector=self.detector,
                 plan=self.plan,
+                cache=self.cache,
                 progress=progress,
             )
         self._tell(pair.output, outcome)

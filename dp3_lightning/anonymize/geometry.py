@@ -10,6 +10,7 @@ import numpy as np
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.resample import float_window
 from dp3_lightning.faces.tracker import smooth_boxes
+from dp3_lightning.generators import GeneratorAdapter
 from dp3_lightning.structures import FloatArray, Window
 
 _WINDOW_SMOOTHING = 15  # frames; the window may lag where the box must not
@@ -36,6 +37,11 @@ class TrackGeometry:
     def inner(self, index: int, size: Sequence[int]) -> Window:
         """Pixels of the crop that any part of the box reaches, resampling included."""
         return _in_crop(self.boxes[index], self.windows[index], size, _KERNEL_REACH)
+
+
+def rule_of(generator: GeneratorAdapter) -> ExpansionRule:
+    """Return how boxes grow for a generator: DeepPrivacy2's rule by the size of its pictures."""
+    return "fdf128" if generator.image_size[0] < 256 else "fdf256"
 
 
 def track_geometry(

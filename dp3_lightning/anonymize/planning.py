@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
@@ -22,6 +23,10 @@ from dp3_lightning.structures import FaceDetector, FloatArray, Track, UInt8Array
 from dp3_lightning.video import VideoReader
 
 _SAME_FACE_IOU = 0.3
+# Where a face was not detected it may have moved: the box grows with the time to the nearest
+# detection, by this share of its side per second on every side, up to a limit.
+_DRIFT = 0.6
+_DRIFT_LIMIT = 0.25
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def _plan(
     found = link_detections(detections, breaks, max_gap=gap)
     sure = [track for track in found if _best_score(track, analysis) >= options.start_score]
     tracks = [
-        _planned(track, breaks, gap, analysis.n_frames, options)
+        _planned(track, breaks, gap, rate, analysis.n_frames, options)
         for track in sorted(sure, key=lambda t: t.start)
     ]
     _name_people(tracks, round(options.reentry * rate), analysis.breaks)
@@ -149,7 +154,12 @@ def _best_score(track: Track, analysis: VideoAnalysis) -> float:
 
 
 def _planned(
-    track: Track, breaks: Sequence[int], gap: int, n_frames: int, options: PlanOptions
+    track: Track,
+    breaks: Sequence[int],
+    gap: int,
+    rate: float,
+    n_frames: int,
+    options: PlanOptions,
 ) -> PlannedTrack:
     """Smooth a track and let it reach beyond its ends, up to the next break."""
     floor = max((b for b in breaks if b <= track.start), default=0)
@@ -160,6 +170,8 @@ def _planned(
     boxes = np.concatenate(
         [np.repeat(boxes[:1], before, axis=0), boxes, np.repeat(boxes[-1:], after, axis=0)]
     )
+    detected = np.concatenate([np.zeros(before, bool), track.detected, np.zeros(after, bool)])
+    boxes = _grown_with_doubt(boxes, detected, rate)
     inside: list[Origin] = ["detected" if seen else "filled" for seen in track.detected]
     padding: Origin = "padded"
     origins = [padding] * before + inside + [padding] * after
@@ -183,6 +195,18 @@ def _covering(detected: FloatArray, smooth: FloatArray) -> FloatArray:
     high = np.maximum(smooth[:, 2:], detected[:, 2:] - slack)
     covering: FloatArray = np.concatenate([low, high], axis=1)
     return covering
+
+
+def _grown_with_doubt(
+    boxes: FloatArray, detected: npt.NDArray[np.bool_], rate: float
+) -> FloatArray:
+    """Grow boxes by the time to the nearest detection."""
+    known = np.flatnonzero(detected)
+    distance = np.abs(np.arange(len(boxes))[:, None] - known).min(axis=1)
+    share = np.minimum(_DRIFT * distance / rate, _DRIFT_LIMIT)[:, None]
+    side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
+    grown: FloatArray = boxes + share * side * np.array([-1.0, -1.0, 1.0, 1.0])
+    return grown
 
 
 def _name_people(tracks: Sequence[PlannedTrack], reentry: int, cuts: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp3_lightning.generators import GeneratorAdapter
+from dp3_lightning.generators import GeneratorAdapter, device_of
 
 Source = Literal["secret", "seed", "key"]
 _AUTOMATIC = re.compile(r"person-\d+")  # labels that the plan gives by itself
@@ -95,7 +95,7 @@ def style_of(
     """
     z = pseudonyms.latent(person, generator.z_dim)
     centers = generator.style_centers(multi_modal)
-    w = generator.map_latents(z.to(_device(generator)))
+    w = generator.map_latents(z.to(device_of(generator)))
     if truncation >= 1 and not multi_modal:
         return w
     if centers is None:
@@ -106,9 +106,3 @@ def style_of(
         )
     center = centers[pseudonyms.center(person, len(centers))][None]
     return center.to(w).lerp(w, min(max(float(truncation), 0.0), 1.0))
-
-
-def _device(generator: GeneratorAdapter) -> torch.device:
-    return next((t.device for t in generator.parameters()), None) or next(
-        (t.device for t in generator.buffers()), torch.device("cpu")
-    )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp3_lightning.anonymize.geometry import TrackGeometry, track_geometry
+from dp3_lightning.anonymize.geometry import TrackGeometry, rule_of, track_geometry
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.propagation import (
     Motion,
@@ -25,10 +25,9 @@ from dp3_lightning.anonymize.propagation import (
 )
 from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.faces.composite import blend_outwards
-from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.obscure import Treatment, obscure
 from dp3_lightning.faces.resample import cut_window
-from dp3_lightning.generators import GeneratorAdapter
+from dp3_lightning.generators import GeneratorAdapter, device_of
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import UInt8Array, Window
 
@@ -48,6 +47,8 @@ class RenderOptions:
             detected there, so a drawn face may hang in the air.
         fallback: treatment of what cannot or should not be drawn.
         batch_size: faces drawn at a time.
+        compat: ``dp2`` draws as DeepPrivacy2 does, every face in every frame, in windows of whole
+            pixels, with a hard edge and boxes as detected: for comparison.
 
     Raises:
         ValueError: a value out of range, named.
@@ -59,6 +60,7 @@ class RenderOptions:
     padded: Literal["blur", "generate"] = "blur"
     fallback: Treatment = "blur"
     batch_size: int = 8
+    compat: Literal["none", "dp2"] = "none"
 
     def __post_init__(self) -> None:
         Propagation.parse(self.propagation)
@@ -66,6 +68,7 @@ class RenderOptions:
         check_at_least(1, batch_size=self.batch_size)
         check_choice(("blur", "generate"), padded=self.padded)
         check_choice(("blur", "pixelate", "solid"), fallback=self.fallback)
+        check_choice(("none", "dp2"), compat=self.compat)
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ class _Run:
     first: int  # index in the video
     style: Tensor | None
     real: Tensor  # (T, 3, H, W), for its motion only
-    safe: Tensor  # (T, 3, H, W), faces blurred
     motion: Motion = field(default_factory=lambda: Motion([]))
+    safe: dict[int, Tensor] = field(default_factory=dict)  # keys to (3, H, W), faces blurred
 
     @property
     def holes(self) -> list[Window]:
@@ -158,11 +161,13 @@ class FaceRenderer:
     def geometry(self, number: int) -> TrackGeometry:
         """Return the crops of track ``number`` of the plan."""
         if number not in self._geometries:
-            size = self.generator.image_size if self.generator else (128, 128)
-            rule: ExpansionRule = "fdf128" if size[0] < 256 else "fdf256"
-            track = self.plan.tracks[number]
+            assert self.generator is not None
             self._geometries[number] = track_geometry(
-                track.boxes, self.plan.size, size, rule, self.options.feather
+                self.plan.tracks[number].boxes,
+                self.plan.size,
+                self.generator.image_size,
+                rule_of(self.generator),
+                self.options.feather,
             )
         return self._geometries[number]
 
@@ -244,24 +249,20 @@ class FaceRenderer:
         track, geometry = self.plan.tracks[number], self.geometry(number)
         size = self.generator.image_size
 
-        def crops(source: Sequence[UInt8Array]) -> Tensor:
-            cut = [
-                cut_window(source[i - first], geometry.windows[i - track.start], size)
-                for i in range(start, stop)
-            ]
-            levels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
-            return levels.clamp(0, 255) / 127.5 - 1
+        def crop(frame: UInt8Array, index: int) -> Tensor:
+            levels = cut_window(frame, geometry.windows[index - track.start], size)
+            return torch.from_numpy(np.clip(levels, 0, 255) / 127.5 - 1).permute(2, 0, 1)
 
-        run = _Run(
-            track, geometry, start, self.styles.get(track.person), crops(frames),
-            crops(result.frames),
-        )  # fmt: skip
+        real = torch.stack([crop(frames[i - first], i) for i in range(start, stop)])
+        run = _Run(track, geometry, start, self.styles.get(track.person), real)
         try:
             run.motion = find_keys(run.real, run.holes, self.estimator, self.how)
         except Exception as error:  # no motion, no carrying: every frame is drawn
             reason = f"optical flow failed, every frame drawn: {type(error).__name__}: {error}"
             result.failures.append(Failure(start, track.person, reason))
             run.motion = Motion(list(range(stop - start)))
+        for key in run.motion.keys:
+            run.safe[key] = crop(result.frames[start + key - first], start + key)
         return run
 
     def _draw(self, runs: Sequence[_Run], result: Rendered) -> list[dict[int, Tensor]]:
@@ -298,7 +299,7 @@ class FaceRenderer:
             keep[n, :, :, y0:y1, x0:x1] = 0
         safe = torch.stack([runs[i].safe[key] for i, key in batch])[:, None]
         styles = [runs[i].style for i, _ in batch]
-        device = next((t.device for t in self.generator.buffers()), torch.device("cpu"))
+        device = device_of(self.generator)
         known = [s for s in styles if s is not None]
         w = torch.cat(known).to(device) if len(known) == len(styles) else None
         raw = self.generator((safe * keep).to(device), keep.to(device), w=w)
@@ -373,7 +374,8 @@ class FaceRenderer:
 
     def _lay(self, result: Rendered, offset: int, index: int, run: _Run, image: Tensor) -> None:
         at = index - run.track.start
-        levels = ((image.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).contiguous().numpy()
+        # NumPy: threads cost more than they bring for so few numbers.
+        levels = (np.clip(image.permute(1, 2, 0).numpy(), -1, 1) + 1) * np.float32(127.5)
         geometry = run.geometry
         try:
             blend_outwards(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dp3_lightning.anonymize.compat import CompatRenderer, as_detected
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import (
     Outcome,
@@ -124,10 +125,11 @@ class VideoJob:
 
     def _make_plan(self) -> Plan:
         total = len(self.reader)
+        options = self.settings.plan
         return plan_video(
             self.source,
             self.detector,
-            self.settings.plan,
+            as_detected(options) if self.settings.render.compat == "dp2" else options,
             self.cache,
             lambda done: self.progress("plan", done, total),
         )
@@ -135,7 +137,12 @@ class VideoJob:
     def _render(self, plan: Plan, workspace: Workspace) -> None:
         treatment = self.drawing.treatment or self.settings.render.fallback
         options = dataclasses.replace(self.settings.render, fallback=treatment)
-        renderer = FaceRenderer(plan, self.drawing.generator, self.styles, options)
+        generator = self.drawing.generator
+        renderer: FaceRenderer | CompatRenderer
+        if options.compat == "dp2" and generator is not None:
+            renderer = CompatRenderer(plan, generator, self.styles, options)
+        else:
+            renderer = FaceRenderer(plan, generator, self.styles, options)
         total = len(self.reader)
         self.stretches = []
         for number, start in enumerate(range(0, total, _STRETCH_FRAMES)):
@@ -174,7 +181,7 @@ class VideoJob:
         )
 
     def _rendered(
-        self, renderer: FaceRenderer, start: int, stop: int, part: Outcome
+        self, renderer: FaceRenderer | CompatRenderer, start: int, stop: int, part: Outcome
     ) -> Iterator[UInt8Array]:
         """Rendered and checked frames of one stretch, made piece by piece.
 

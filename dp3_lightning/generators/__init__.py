@@ -1,6 +1,6 @@
 """Generators: DeepPrivacy2's network, the adapter contract, and generators without a network."""
 
-from dp3_lightning.generators.base import GeneratorAdapter, composite
+from dp3_lightning.generators.base import GeneratorAdapter, composite, device_of
 from dp3_lightning.generators.deep_privacy2 import DeepPrivacy2Generator
 from dp3_lightning.generators.inference import InferenceGenerator, optimize_for_inference
 from dp3_lightning.generators.loading import load_generator
@@ -19,6 +19,7 @@ __all__ = [
     "StyleGANUnet",
     "StyleGANUnetAdapter",
     "composite",
+    "device_of",
     "load_generator",
     "mask_output",
     "optimize_for_inference",

@@ -42,6 +42,13 @@ def groups_by_name(net: nn.Module) -> dict[str, list[nn.Parameter]]:
     return groups
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of a module's weights; the CPU without any."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
 class GeneratorAdapter(nn.Module, ABC):
     """Draws the hole of clips; folds time into the batch and hides which network does it.
 

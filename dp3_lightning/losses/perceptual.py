@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -74,15 +74,21 @@ class MobileNetV2Distance(nn.Module):
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
-    def stages(self, images: Tensor) -> list[Tensor]:
-        """Return the features of ``(N, 3, H, W)`` images in [-1, 1], channel-normalised."""
+    def _outputs(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the output of every stage for ``(N, 3, H, W)`` images in [-1, 1]."""
         x = ((images + 1) / 2 - self.mean) / self.std
-        outputs = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in _MOBILENET_STAGES:
-                outputs.append(F.normalize(x, dim=1, eps=1e-6))
-        return outputs
+                yield x
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Return the features of ``(N, 3, H, W)`` images in [-1, 1], channel-normalised."""
+        return [F.normalize(x, dim=1, eps=1e-6) for x in self._outputs(images)]
+
+    def features_at(self, images: Tensor, stage: int) -> Tensor:
+        """Return the features of one stage (0 to 4, at strides 2 to 32) as they are."""
+        return next(x for number, x in enumerate(self._outputs(images)) if number == stage)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the distance of ``(N, 3, H, W)`` images in [-1, 1] as ``(N, 1, 1, 1)``."""
