@@ -24,8 +24,8 @@ from dp3_lightning.anonymize import PlanOptions, plan_video
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.verify import covered_share
 from dp3_lightning.assets import asset_path
-from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis
 from dp3_lightning.faces import CenterFace
+from dp3_lightning.faces.analysis import VideoAnalysis, cached_analysis
 from dp3_lightning.structures import Detection, UInt8Array
 from dp3_lightning.video import VideoReader
 

@@ -36,11 +36,11 @@ ALLOWED = {
     "optical_flow": {"structures", "numerics"},
     "losses": {"structures", "numerics", "regions", "optical_flow"},
     "video": {"structures"},
-    "faces": {"structures", "assets"},
+    "faces": {"checks", "structures", "assets", "video"},
     "generators": {"checks", "numerics", "structures", "assets", "presets"},
     "discriminators": {"generators", "numerics", "presets", "structures"},  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
-    "anonymize": BOTTOM | {"data", "faces", "generators", "optical_flow", "reports", "video"},
+    "anonymize": BOTTOM | {"faces", "generators", "optical_flow", "reports", "video"},
     "metrics": BOTTOM | {"losses", "optical_flow"},
     "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
@@ -55,7 +55,7 @@ NEVER_LIGHTNING = {
     "video",
     "faces",
 } | BOTTOM
-LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib"}
+LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib", "face_detection"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

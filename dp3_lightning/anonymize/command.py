@@ -35,7 +35,7 @@ from dp3_lightning.anonymize.picture_job import plan_of_picture
 from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
 from dp3_lightning.anonymize.render import RenderOptions
-from dp3_lightning.anonymize.settings import Settings
+from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.assets import AssetUnavailableError
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.structures import FaceDetector
@@ -185,6 +185,7 @@ def _dry_run(
                     settings.plan,
                     cache,
                     progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
+                    embedder=recogniser(settings.check)[0],
                 )
         path = write_plan(plan, pair.output.with_name(f"{pair.output.name}.plan.json"))
         print(f"{path}: {_summary_of_plan(plan)}")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3_lightning.data.sources import IMAGE_SUFFIXES
-from dp3_lightning.video import VIDEO_SUFFIXES
+from dp3_lightning.assets import ASSETS, asset_path
+from dp3_lightning.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
@@ -35,8 +35,8 @@ def pair_files(inputs: Sequence[str | Path], output: str | Path) -> list[FilePai
     """Find all videos and pictures, and say where their anonymized copies go.
 
     Args:
-        inputs: files, folders (searched recursively, hidden files left out) and patterns with
-            ``*``, ``?`` or ``[``.
+        inputs: files, folders (searched recursively, hidden files left out), patterns with ``*``,
+            ``?`` or ``[``, and names of sample clips and pictures (``dp3 assets``).
         output: a file for a single input file, else a folder, in which the tree of every input
             folder is repeated. A name without the suffix of a video or picture is a folder.
 
@@ -87,6 +87,9 @@ def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
                 f"{', '.join(sorted(MEDIA_SUFFIXES))}."
             )
         return [(path, target / path.name)]
+    if name in ASSETS and ASSETS[name].kind in ("clip", "picture"):
+        sample = asset_path(name)
+        return [(sample, target / f"{name}{sample.suffix}")]
     matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
     if not matches:
         raise FileNotFoundError(f"No file or folder at {name!r}. Check the path.")

@@ -12,7 +12,7 @@ from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.render import Failure
 from dp3_lightning.anonymize.verify import Checked
 from dp3_lightning.anonymize.workspace import write_json
-from dp3_lightning.data.analysis import file_hash
+from dp3_lightning.faces.analysis import file_hash
 
 MANIFEST_VERSION = 1
 UNRESOLVED = 3  # exit code

@@ -18,7 +18,7 @@ from dp3_lightning.anonymize.pseudonyms import Pseudonyms
 from dp3_lightning.anonymize.render import FaceRenderer
 from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
-from dp3_lightning.data.analysis import file_hash
+from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
 
 _QUALITY = {

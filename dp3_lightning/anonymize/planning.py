@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dp3_lightning.anonymize.people import SAME_FACE_IOU, link_by_face, name_by_place
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
-from dp3_lightning.data.analysis import (
+from dp3_lightning.faces.analysis import (
     VideoAnalysis,
     cached_analysis,
     detect_faces,
     file_hash,
 )
+from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.tracker import link_detections, pairwise_iou, smooth_boxes
 from dp3_lightning.structures import FaceDetector, FloatArray, Track, UInt8Array
 from dp3_lightning.video import VideoReader
 
-_SAME_FACE_IOU = 0.3
 # Where a face was not detected it may have moved: the box grows with the time to the nearest
 # detection, by this share of its side per second on every side, up to a limit.
 _DRIFT = 0.6
@@ -66,6 +66,7 @@ def plan_video(
     options: PlanOptions | None = None,
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    embedder: FaceEmbedder | None = None,
 ) -> Plan:
     """Find every face of a video and decide what is done to it.
 
@@ -78,6 +79,8 @@ def plan_video(
         options: see :class:`PlanOptions`.
         cache: folder of the detector's answers; default: the user's cache.
         progress: told the number of frames done.
+        embedder: recogniser by which a person keeps the label across cuts; without one, people get
+            new labels at every cut.
 
     Raises:
         FileNotFoundError: no such file.
@@ -91,7 +94,12 @@ def plan_video(
     if len(analysis.undetected) + len(analysis.lost) == analysis.n_frames:
         with VideoReader(source) as reader:  # no accident of one frame: let the detector say why
             detect_faces(detector, [reader.frame(analysis.undetected[0])], lenient=False)
-    return _plan(source, analysis, rate, detector.name, options)
+    plan = _plan(source, analysis, rate, detector.name, options)
+    if embedder is not None:
+        with VideoReader(source) as reader:
+            link_by_face(plan.tracks, reader, embedder)
+        plan.settings["recogniser"] = embedder.name
+    return plan
 
 
 def plan_picture(
@@ -128,7 +136,7 @@ def _plan(
         _planned(track, breaks, gap, rate, analysis.n_frames, options)
         for track in sorted(sure, key=lambda t: t.start)
     ]
-    _name_people(tracks, round(options.reentry * rate), analysis.breaks)
+    name_by_place(tracks, round(options.reentry * rate), analysis.breaks)
     plan = Plan(
         video=source.name,
         sha256=file_hash(source),
@@ -209,31 +217,6 @@ def _grown_with_doubt(
     return grown
 
 
-def _name_people(tracks: Sequence[PlannedTrack], reentry: int, cuts: Sequence[int]) -> None:
-    """Give every track a person; a face found again where it was lost keeps its own.
-
-    Args:
-        tracks: by first frame.
-        reentry: frames between the end of a track and the start of one that continues it.
-        cuts: nobody is recognised over a cut.
-    """
-    numbers = itertools.count(1)
-    for index, track in enumerate(tracks):
-        track.person = ""
-        first = np.array([track.boxes[0]])
-        candidates = []
-        for earlier in tracks[:index]:
-            pause = track.start - earlier.stop
-            cut_between = any(earlier.stop <= cut <= track.start for cut in cuts)
-            taken = any(t.person == earlier.person and t.stop > track.start for t in tracks[:index])
-            if not 0 <= pause <= reentry or cut_between or taken:
-                continue
-            overlap = float(pairwise_iou(np.array([earlier.boxes[-1]]), first)[0, 0])
-            if overlap >= _SAME_FACE_IOU:
-                candidates.append((overlap, earlier.person))
-        track.person = max(candidates)[1] if candidates else f"person-{next(numbers)}"
-
-
 def _ignored(plan: Plan, analysis: VideoAnalysis) -> dict[int, list[list[float]]]:
     """Detections that no track covers, so that nothing is dropped without a word."""
     ignored: dict[int, list[list[float]]] = {}
@@ -241,6 +224,6 @@ def _ignored(plan: Plan, analysis: VideoAnalysis) -> dict[int, list[list[float]]
         planned = np.array([box for _, box in plan.boxes_at(frame)]).reshape(-1, 4)
         for face in faces:
             overlap = pairwise_iou(np.array([face[:4]]), planned)
-            if not len(planned) or overlap.max() < _SAME_FACE_IOU:
+            if not len(planned) or overlap.max() < SAME_FACE_IOU:
                 ignored.setdefault(frame, []).append([round(v, 3) for v in face])
     return ignored

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.data.analysis import detect_faces
+from dp3_lightning.faces.analysis import detect_faces
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.obscure import Treatment, obscure
 from dp3_lightning.structures import FaceDetector, UInt8Array

@@ -24,7 +24,7 @@ from dp3_lightning.anonymize.render import FaceRenderer
 from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
-from dp3_lightning.data.analysis import file_hash
+from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
 from dp3_lightning.video import (
     FrameUnavailableError,
@@ -132,6 +132,7 @@ class VideoJob:
             as_detected(options) if self.settings.render.compat == "dp2" else options,
             self.cache,
             lambda done: self.progress("plan", done, total),
+            self.embedder,
         )
 
     def _render(self, plan: Plan, workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dp3_lightning.data.analysis import VideoAnalysis
+from dp3_lightning.faces.analysis import VideoAnalysis
 from dp3_lightning.faces.tracker import link_detections
 from dp3_lightning.structures import Detection, FloatArray, Track
 

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_at_least, check_between, check_choice
-from dp3_lightning.data.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
 from dp3_lightning.data.leaks import refuse_leak, video_key
@@ -22,6 +21,7 @@ from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, Resumabl
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
 from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
 from dp3_lightning.data.workers import limit_worker_threads
+from dp3_lightning.faces.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator

@@ -11,9 +11,8 @@ from typing import Any
 
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.data.splits import SPLITS
-from dp3_lightning.video import VIDEO_SUFFIXES
+from dp3_lightning.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _MANIFEST_KEYS = {"path", "identity", "split", "start", "end"}
 
 

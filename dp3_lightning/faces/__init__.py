@@ -2,10 +2,16 @@
 
 from dp3_lightning.faces.crop import box_in_crop, crop_frame, expand_box, hole_mask
 from dp3_lightning.faces.detector import CenterFace
+from dp3_lightning.faces.dsfd import DSFD
+from dp3_lightning.faces.embedder import DlibEmbedder
+from dp3_lightning.faces.tiling import TiledDetector
 from dp3_lightning.faces.tracker import link_detections, smooth_boxes
 
 __all__ = [
+    "DSFD",
     "CenterFace",
+    "DlibEmbedder",
+    "TiledDetector",
     "box_in_crop",
     "crop_frame",
     "expand_box",

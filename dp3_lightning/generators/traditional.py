@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import kornia
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,6 +51,8 @@ class BlurGenerator(_TraditionalGenerator):
     ) -> Tensor:
         """Blur; ``(N, 3, H, W)``."""
         kernel = 2 * round(3 * self.sigma) + 1
+        import kornia  # seconds; most users of this room never blur
+
         blurred: Tensor = kornia.filters.gaussian_blur2d(
             _clip_of(conditions, "BlurGenerator"),
             (kernel, kernel),

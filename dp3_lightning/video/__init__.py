@@ -8,10 +8,11 @@ from dp3_lightning.video.color import ColorTags
 from dp3_lightning.video.errors import FrameUnavailableError, UnreadableVideoError
 from dp3_lightning.video.gif import write_gif
 from dp3_lightning.video.join import join_stretches
-from dp3_lightning.video.reader import VIDEO_SUFFIXES, VideoReader
+from dp3_lightning.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
 from dp3_lightning.video.writer import write_video
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "ColorTags",
     "FrameUnavailableError",

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp3_lightning.data.analysis import analyze
+from dp3_lightning.faces.analysis import analyze
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, measured_jitter
 from dp3_lightning.data.clips import MAX_OPEN_VIDEOS, VideoClips, measure_flow
 from dp3_lightning.data.synthetic import SyntheticClip, synthetic_clip

@@ -11,13 +11,13 @@ import av
 import numpy as np
 import pytest
 
-from dp3_lightning.data.analysis import (
+from dp3_lightning.data.synthetic import synthetic_clip
+from dp3_lightning.faces.analysis import (
     VideoAnalysis,
     analyze,
     cached_analysis,
     longest_face_run,
 )
-from dp3_lightning.data.synthetic import synthetic_clip
 from dp3_lightning.structures import Detection, UInt8Array
 from dp3_lightning.video import VideoReader, write_video
 from tests.training_fixtures import RecordedDetector, write_people
