@@ -36,8 +36,10 @@ class DlibEmbedder:
     Needs the package ``dlib`` (extra ``verify``). The models are fetched at the first call.
 
     Args:
-        threshold: 0.6 is dlib's own. `benchmarks/recogniser.py` measures how often two people fall
-            below it.
+        threshold: 0.6 is dlib's own. Measured on the sample clips and pictures (10 people, see
+            `benchmarks/recogniser.py`): below it lie 98 % of 649 pairs of pictures of one person,
+            and 1 of 3,179 pairs of two people, which are 45 pairs of people. So few people say
+            little about rates under 1 in 45.
 
     Raises:
         ModuleNotFoundError: dlib is not installed; says how.
