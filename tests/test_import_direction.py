@@ -55,7 +55,7 @@ NEVER_LIGHTNING = {
     "video",
     "faces",
 } | BOTTOM
-LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib", "face_detection"}
+LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib", "face_detection", "openvino"}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

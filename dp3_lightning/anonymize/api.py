@@ -53,7 +53,7 @@ def anonymize_video(
     pair = FilePair(Path(source), Path(output))
     drawing = generator if isinstance(generator, Drawing) else Drawing.prepare(generator, device)
     known = read_plan(plan) if isinstance(plan, (str, Path)) else plan
-    finder = detector or CenterFace()
+    finder = detector or CenterFace(runtime="auto")
     choices = settings or Settings()
     if pair.is_picture:
         return anonymize_picture(pair.source, pair.output, drawing, choices, finder, known)

@@ -118,7 +118,7 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     parser = anonymize_parser()
     options = parser.instantiate_classes(parser.parse_args(_with_values(arguments)))
     settings = settings_from(options)
-    detector: FaceDetector = options.detector or CenterFace()
+    detector: FaceDetector = options.detector or CenterFace(runtime="auto")
     pairs = pair_files(options.inputs, options.out)
     if options.plan is not None and len(pairs) > 1:
         raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")

@@ -8,21 +8,25 @@ offset of its centre from the cell, and five landmarks relative to the box.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dp3_lightning.assets import ASSETS, asset_path
+from dp3_lightning.checks import check_choice
 from dp3_lightning.structures import Detection, FloatArray, UInt8Array
 
 STRIDE = 4  # network pixels between two cells of the output grid
 MULTIPLE = 32  # the encoder halves five times, so sides must divide by 2 ** 5
 
 NetworkOutputs = Sequence[npt.NDArray[np.float32]]
+Network = Callable[[npt.NDArray[np.float32]], NetworkOutputs]
+Runtime = Literal["opencv", "openvino", "auto"]
 
 
 class CenterFace:
@@ -41,6 +45,9 @@ class CenterFace:
         min_side: frames whose shorter side has fewer pixels are enlarged to it, as far as
             ``max_side`` allows, which finds faces of 6 pixels in small frames. None: never.
         model: path of another CenterFace ONNX file; None takes the pinned asset ``centerface``.
+        runtime: what computes the network: ``opencv``; ``openvino`` (extra ``fast``), which is
+            twice as fast where the processor has bfloat16, with boxes about 1 % apart; or ``auto``,
+            the faster one that is installed.
 
     Attributes:
         name: encodes everything that changes the answers; meant for cache keys.
@@ -48,6 +55,7 @@ class CenterFace:
     Raises:
         ValueError: an argument is out of range.
         FileNotFoundError: ``model`` is not a file.
+        ModuleNotFoundError: ``openvino`` is asked for and not installed.
     """
 
     def __init__(
@@ -57,7 +65,9 @@ class CenterFace:
         max_side: int | None = 640,
         min_side: int | None = 320,
         model: str | None = None,
+        runtime: Runtime = "opencv",
     ) -> None:
+        check_choice(get_args(Runtime), runtime=runtime)
         if not 0.0 < threshold <= 1.0:
             raise ValueError(f"Expected `threshold` in (0, 1], got {threshold}.")
         if not 0.0 <= nms_threshold <= 1.0:
@@ -75,7 +85,15 @@ class CenterFace:
             f"centerface-{_model_digest(self.model)[:8]}-t{threshold:g}-n{nms_threshold:g}"
             f"-max{max_side}-min{min_side}"
         )
-        self._net: Any = None
+        installed = importlib.util.find_spec("openvino") is not None
+        if runtime == "openvino" and not installed:
+            raise ModuleNotFoundError(
+                "`runtime: openvino` needs the package: pip install 'dp3-lightning[fast]'."
+            )
+        self.runtime = "openvino" if runtime != "opencv" and installed else "opencv"
+        if self.runtime == "openvino":
+            self.name += "-openvino"
+        self._net: Network | None = None
 
     def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
         """Detect faces.
@@ -111,16 +129,47 @@ class CenterFace:
         )
         if self._net is None:
             path = asset_path("centerface") if self.model is None else self.model
-            self._net = cv2.dnn.readNetFromONNX(str(path))
+            self._net = (_OpenVINO if self.runtime == "openvino" else _OpenCV)(str(path))
         # The network was trained on RGB in 0..255 without mean subtraction.
-        self._net.setInput(cv2.dnn.blobFromImage(resized))
-        outputs = self._net.forward(self._net.getUnconnectedOutLayersNames())
         return decode(
-            outputs,
+            self._net(cv2.dnn.blobFromImage(resized)),
             scale=(width / net_width, height / net_height),
             threshold=self.threshold,
             nms_threshold=self.nms_threshold,
         )
+
+
+class _OpenCV:
+    """The network in OpenCV's ``dnn``."""
+
+    def __init__(self, path: str) -> None:
+        self._net = cv2.dnn.readNetFromONNX(path)
+
+    def __call__(self, blob: npt.NDArray[np.float32]) -> NetworkOutputs:
+        self._net.setInput(blob)
+        outputs: NetworkOutputs = self._net.forward(self._net.getUnconnectedOutLayersNames())
+        return outputs
+
+
+class _OpenVINO:
+    """The network in OpenVINO, compiled once per size of the input."""
+
+    def __init__(self, path: str) -> None:
+        import openvino
+
+        self._core, self._path = openvino.Core(), path
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, blob: npt.NDArray[np.float32]) -> NetworkOutputs:
+        if blob.shape not in self._compiled:
+            model = self._core.read_model(self._path)  # its shape is fixed in the file
+            model.reshape({model.inputs[0]: list(blob.shape)})
+            options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
+            if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                options["INFERENCE_PRECISION_HINT"] = "f32"
+            self._compiled[blob.shape] = self._core.compile_model(model, "CPU", options)
+        answers = self._compiled[blob.shape](blob)
+        return [answers[i] for i in range(len(answers))]
 
 
 def network_size(

@@ -15,6 +15,7 @@ from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.detector import decode, network_size
 from dp3_lightning.structures import Detection, FaceDetector
+from dp3_lightning.video import VideoReader
 
 
 def clip_frames(name: str, step: int = 1) -> list[np.ndarray]:
@@ -221,3 +222,26 @@ def test_pickled_detector_answers_the_same() -> None:
     copy = pickle.loads(pickle.dumps(detector))
     assert copy.name == detector.name
     assert copy(frames) == before
+
+
+@pytest.mark.assets
+def test_openvino_finds_the_same_faces() -> None:
+    pytest.importorskip("openvino")
+    ours, fast = CenterFace(), CenterFace(runtime="openvino")
+    assert ours.name != fast.name
+    assert CenterFace(runtime="auto").runtime == "openvino"
+    reader = VideoReader(asset_path("speech"))
+    frames = [reader.frame(i) for i in (0, 50, 100)]
+    for plain, quick in zip(ours(frames), fast(frames), strict=True):
+        assert len(plain) == len(quick) == 2
+        for a, b in zip(plain, quick, strict=True):
+            width = a.box[2] - a.box[0]
+            assert np.abs(np.subtract(a.box, b.box)).max() < 0.05 * width
+            assert abs(a.score - b.score) < 0.05
+
+
+def test_absent_openvino_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"dp3-lightning\[fast\]"):
+        CenterFace(runtime="openvino")
+    assert CenterFace(runtime="auto").runtime == "opencv"
