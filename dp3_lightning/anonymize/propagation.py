@@ -7,6 +7,7 @@ lend nothing but their motion.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,15 +48,17 @@ class Propagation:
         Raises:
             ValueError: something else.
         """
-        mode, _, number = str(text).partition(":")
-        bad = mode not in ("off", "fixed", "adaptive") or (mode == "off" and number)
-        if bad or (number and not number.isdigit()) or (mode == "fixed" and not number):
+        known = re.fullmatch(r"(off)|(?:(fixed|adaptive):([0-9]+))|(adaptive)", str(text))
+        if known is None:
             raise ValueError(
                 f"Expected `propagation` off, fixed:N, adaptive or adaptive:N, got {text!r}."
             )
-        if number and int(number) < 1:
+        plain, mode, number = known[1] or known[4], known[2], known[3]
+        if plain:
+            return cls(plain)
+        if int(number) < 1:
             raise ValueError(f"Expected N >= 1 in `propagation`, got {text!r}.")
-        return cls(mode) if not number else cls(mode, int(number))
+        return cls(mode, int(number))
 
 
 @dataclass

@@ -41,7 +41,7 @@ class Pseudonyms:
     def __post_init__(self) -> None:
         if self.seed is not None and self.key is not None:
             raise ValueError("Give `seed` or `pseudonym_key`, not both.")
-        if self.key is not None and len(self.key) < 12:
+        if self.key is not None and len(self.key.strip()) < 12:
             raise ValueError(
                 f"Expected a `pseudonym_key` of at least 12 characters, got {len(self.key)}: a "
                 "short one can be found by trying."
@@ -57,7 +57,7 @@ class Pseudonyms:
         material = {
             "secret": self.secret,
             "seed": f"seed {self.seed}".encode(),
-            "key": (self.key or "").encode(),
+            "key": f"key {self.key}".encode(),
         }[self.source_of(person)]
         message = f"{purpose}\0{person}".encode()
         return hmac.new(material, message, hashlib.sha256).digest()
@@ -99,7 +99,7 @@ def style_of(
     if truncation >= 1 and not multi_modal:
         return w
     if centers is None:
-        wanted = "typical people (`w_centers`)" if multi_modal else "an average style"
+        wanted = "typical people (`w_centers`)" if multi_modal else "average style"
         raise ValueError(
             f"This generator has no {wanted} to pull latents to: set "
             + ("`multi_modal: false`." if multi_modal else "`truncation: 1`.")

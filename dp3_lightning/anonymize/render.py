@@ -30,6 +30,7 @@ from dp3_lightning.faces.resample import cut_window
 from dp3_lightning.generators import GeneratorAdapter, device_of
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import UInt8Array, Window
+from dp3_lightning.threads import single_thread
 
 _OFFSET_LIMIT = 0.3  # largest colour correction, of the range [-1, 1]
 _OFFSET_SIGMA = 5.0  # frames over which corrections are averaged
@@ -182,16 +183,18 @@ class FaceRenderer:
         result = Rendered([frame.copy() for frame in frames])
         for offset, frame in enumerate(result.frames):
             self._make_safe(frame, first + offset)
-        runs = self._runs(frames, result, first)
+        with single_thread():
+            runs = self._runs(frames, result, first)
         drawn = self._draw(runs, result)
         layers: dict[int, list[tuple[float, _Run, Tensor]]] = {}
-        for run, images in zip(runs, drawn, strict=True):
-            self._match_colors(run, images)
-            self._carry(run, images, layers, result)
-        for index, found in layers.items():
-            # The smaller first, as DeepPrivacy2: a face in front is usually the larger.
-            for _, run, image in sorted(found, key=lambda layer: layer[0]):
-                self._lay(result, index - first, index, run, image)
+        with single_thread():
+            for run, images in zip(runs, drawn, strict=True):
+                self._match_colors(run, images)
+                self._carry(run, images, layers, result)
+            for index, found in layers.items():
+                # The smaller first, as DeepPrivacy2: a face in front is usually the larger.
+                for _, run, image in sorted(found, key=lambda layer: layer[0]):
+                    self._lay(result, index - first, index, run, image)
         return result
 
     def _make_safe(self, frame: UInt8Array, index: int) -> None:

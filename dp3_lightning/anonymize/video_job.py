@@ -178,7 +178,7 @@ class VideoJob:
             time_base=self.reader.time_base,
             tags=self.reader.tags.for_yuv(),
             pix_fmt=_pixel_format(self.reader),
-            encoder_options=output.encoder_options,
+            encoder_options={**_container_options(self.output), **output.encoder_options},
         )
 
     def _rendered(
@@ -289,6 +289,11 @@ def _check_colors(reader: VideoReader, output: OutputOptions) -> None:
         )
     if output.deep_color == "refuse":
         raise ValueError(f"{kind}, of which 8 would be left: allow it with `--deep_color convert`.")
+
+
+def _container_options(output: Path) -> dict[str, str]:
+    """Options of the encoder that a container needs: AVI has no times of its own to reorder by."""
+    return {"bf": "0"} if output.suffix.lower() == ".avi" else {}
 
 
 def _pixel_format(reader: VideoReader) -> str | None:

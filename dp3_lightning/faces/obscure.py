@@ -16,6 +16,7 @@ Treatment = Literal["blur", "pixelate", "solid"]
 # Faces of 8 x 8 blocks have been recognised by machines; 5 along the shorter side leave skin tone
 # and light.
 BLOCKS = 5
+_LEAST_BLOCK = 4.0  # pixels
 _BLUR_BAND = 0.12  # of the longer side: a blur reaches that far beyond the box
 
 
@@ -49,9 +50,10 @@ def obscure(
         part[:] = 0
         return
     height, width = part.shape[:2]
-    block = max(1.0, min(height, width) / blocks)
-    grid = (min(round(width / block), 4 * blocks), min(round(height / block), 4 * blocks))
-    means = cv2.resize(part, (max(1, grid[0]), max(1, grid[1])), interpolation=cv2.INTER_AREA)
+    # By the whole face, not by what of it is in the frame; and never down to single pixels.
+    block = max(_LEAST_BLOCK, (min(box[2] - box[0], box[3] - box[1]) + 2 * band) / blocks)
+    grid = (max(1, round(width / block)), max(1, round(height / block)))
+    means = cv2.resize(part, grid, interpolation=cv2.INTER_AREA)
     if treatment == "pixelate":
         part[:] = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
         return

@@ -52,36 +52,48 @@ def join_stretches(
     target = Path(path)
     partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
     try:
-        # Bit-exact: no name of the program, no date. Matroska keeps no decoding times, so it need
-        # not shift everything to make them positive.
-        options = {"fflags": "+bitexact"}
-        if target.suffix.lower() in (".mkv", ".webm"):
-            options["avoid_negative_ts"] = "disabled"
+        # Bit-exact: no name of the program, no date.
+        options = {"fflags": "+bitexact", **timing_options(target, time_base)}
         with av.open(str(partial), "w", options=options) as container:
-            _join(container, _in_decoding_time(stretches, pts, time_base), stretches, sound_from)
+            timed = _in_decoding_time(stretches, pts, time_base)
+            _join(container, timed, stretches, time_base, sound_from)
         os.replace(partial, target)
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise  # disk full, no permission: the message says it
+    except OSError:
+        raise  # disk full, no permission: the message says it
+    except ValueError as error:  # FFmpeg's refusals, and PyAV's
         raise ValueError(
             f"A {target.suffix} file cannot hold these pictures"
-            f"{' and this sound' if sound_from else ''} ({error.strerror}): choose another suffix "
-            "(.mkv takes everything) or leave the sound out."
+            f"{' and this sound' if sound_from else ''} ({error}): choose another suffix (.mkv "
+            "takes everything) or leave the sound out."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
 
 
+def timing_options(path: Path, time_base: Fraction) -> dict[str, str]:
+    """Options of the muxer under which it keeps presentation times as they are."""
+    suffix = path.suffix.lower()
+    if suffix in (".mkv", ".webm"):
+        # Matroska keeps no decoding times, so it need not shift all to make them positive.
+        return {"avoid_negative_ts": "disabled"}
+    if suffix in (".mp4", ".mov", ".m4v"):
+        # The begin of the pictures is told in these units, milliseconds by default.
+        return {"movie_timescale": str(time_base.denominator)}
+    return {}
+
+
 def _join(
     container: OutputContainer,
     picture_packets: Iterator[_Timed],
     stretches: Sequence[Path],
+    time_base: Fraction,
     sound_from: Path | None,
 ) -> None:
     with av.open(str(stretches[0])) as first:
         pictures = container.add_stream_from_template(first.streams.video[0], opaque=True)
         pictures.metadata.clear()
+        pictures.time_base = time_base
     sources: list[Iterator[_Timed]] = [picture_packets]
     outputs: list[Stream] = [pictures]
     sound = av.open(str(sound_from)) if sound_from is not None else None
@@ -127,6 +139,8 @@ def _in_decoding_time(
     i is decoded when picture ``i - delay`` is shown.
     """
     positions = _positions(stretches)
+    if any(b <= a for a, b in pairwise(pts)):
+        raise ValueError("Expected increasing `pts`.")
     if len(positions) != len(pts):
         raise ValueError(f"Expected one `pts` per picture, got {len(pts)} for {len(positions)}.")
     delay = max((i - position for i, position in enumerate(positions)), default=0)
@@ -135,7 +149,7 @@ def _in_decoding_time(
     packets = (packet for path in stretches for packet in _packets(path))
     for i, (position, packet) in enumerate(zip(positions, packets, strict=True)):
         packet.pts = pts[position]
-        packet.dts = pts[i - delay] if i >= delay else pts[0] - (delay - i)
+        packet.dts = pts[i - delay] if i >= delay else pts[0] - (delay - i) * gaps[0]
         packet.time_base = time_base
         packet.duration = gaps[position]
         yield packet.dts * time_base, 0, packet

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
+from dp3_lightning.video.join import timing_options
 
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi
 _RATE_LIMIT = 1001  # 29.97 and its like are exact multiples of 1/1001
@@ -84,10 +85,11 @@ def write_video(
         first = next(images, None)
         if first is None:
             raise ValueError(f"No frames to write to {str(target)!r}: pass at least one frame.")
-        with _open_output(partial) as container:
+        step = time_base or 1 / exact_rate
+        with _open_output(partial, timing_options(target, step)) as container:
             look = (tags, pix_fmt)
             stream = _add_stream(container, name, exact_rate, first.shape, options, look)
-            stream.time_base = stream.codec_context.time_base = time_base or 1 / exact_rate
+            stream.time_base = stream.codec_context.time_base = step
             _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
         os.replace(partial, target)
     except av.FFmpegError as error:
@@ -131,9 +133,9 @@ def _checked(frames: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
         yield image
 
 
-def _open_output(path: Path) -> OutputContainer:
+def _open_output(path: Path, options: dict[str, str]) -> OutputContainer:
     try:
-        return av.open(str(path), "w")
+        return av.open(str(path), "w", options=options)
     except OSError:
         raise  # no permission, disk full: the message says it
     except ValueError as error:

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
+from numbered_clips import number_frame
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video import VideoReader, write_video
@@ -189,3 +190,10 @@ def test_target_is_replaced_in_one_step(tmp_path: Path) -> None:
     with path.open("rb") as old:
         write_video(path, noise(seed=2), 25)
         assert old.read() == before
+
+
+def test_writer_keeps_any_first_time(tmp_path: Path) -> None:
+    pts = [31 + 3003 * i for i in range(6)]
+    frames = [number_frame(i) for i in range(6)]
+    path = write_video(tmp_path / "a.mp4", frames, 30, pts=pts, time_base=Fraction(1, 90000))
+    assert VideoReader(path).times == [stamp * Fraction(1, 90000) for stamp in pts]
