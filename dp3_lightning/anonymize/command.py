@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,6 @@ from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.settings import Settings, recogniser
-from dp3_lightning.assets import AssetUnavailableError
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import VideoReader
@@ -55,7 +55,6 @@ _SWITCHES = {
     for f in dataclasses.fields(group)
     if f.type in ("bool", bool)
 } | {"dry_run", "report"}
-_USER_ERRORS = (ValueError, TypeError, OSError, AssetUnavailableError, ModuleNotFoundError)
 
 
 def anonymize_parser() -> ArgumentParser:
@@ -102,7 +101,8 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
             result.append(text)
             continue
         name, equals, value = text[2:].partition("=")
-        name = name.replace("-", "_")
+        first, dot, rest = name.partition(".")
+        name = first.replace("-", "_") + dot + rest
         following = arguments[number + 1].lower() if number + 1 < len(arguments) else ""
         if name.removeprefix("no_") in _SWITCHES and name.startswith("no_"):
             result.append(f"--{name.removeprefix('no_')}=false")
@@ -115,6 +115,7 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 def anonymize_command(arguments: Sequence[str]) -> int:
     """Run ``dp3 anonymize``; returns the exit code."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     parser = anonymize_parser()
     options = parser.instantiate_classes(parser.parse_args(_with_values(arguments)))
     settings = settings_from(options)
@@ -122,6 +123,8 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     pairs = pair_files(options.inputs, options.out)
     if options.plan is not None and len(pairs) > 1:
         raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")
+    if options.plan is not None and options.dry_run:
+        raise ValueError("Give `--plan` to render by a plan, or `--dry-run` to make one, not both.")
     plan = None if options.plan is None else read_plan(options.plan)
     console = Console(stderr=True)
     cache = None if options.cache is None else Path(options.cache)
@@ -174,6 +177,11 @@ def _dry_run(
 ) -> int:
     for pair in pairs:
         pair.output.parent.mkdir(parents=True, exist_ok=True)
+        path = pair.output.with_name(f"{pair.output.name}.plan.json")
+        if path.exists() and not settings.output.overwrite:
+            raise FileExistsError(
+                f"{str(path)!r} exists, and may have been edited: replace it with --overwrite."
+            )
         if pair.is_picture:
             plan = plan_of_picture(pair.source, settings, detector)
         else:
@@ -187,7 +195,7 @@ def _dry_run(
                     progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
                     embedder=recogniser(settings.check)[0],
                 )
-        path = write_plan(plan, pair.output.with_name(f"{pair.output.name}.plan.json"))
+        write_plan(plan, path)
         print(f"{path}: {_summary_of_plan(plan)}")
     return 0
 
@@ -225,14 +233,14 @@ class _Batch:
         for number, pair in enumerate(self.pairs, start=1):
             if len(self.pairs) > 1:
                 self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
-                if not self.settings.output.overwrite and is_done(pair.source, pair.output):
-                    self.console.print("  done before", markup=False)
-                    continue
-                pair.output.parent.mkdir(parents=True, exist_ok=True)
+            if not self.settings.output.overwrite and self._done(pair):
+                print(f"{pair.output}: done before")
+                continue
             try:
+                pair.output.parent.mkdir(parents=True, exist_ok=True)
                 worst = max(worst, self._one(pair))
-            except _USER_ERRORS as error:
-                if len(self.pairs) == 1:
+            except Exception as error:  # whatever it is, the other files can be done
+                if len(self.pairs) == 1 or os.environ.get("DP3_TRACEBACK"):
                     raise
                 failed.append(f"{pair.source}: {error}")
                 self.console.print(f"  error: {error}", style="red", markup=False)
@@ -241,6 +249,10 @@ class _Batch:
             for line in failed:
                 print(f"  {line}", file=sys.stderr)
         return 1 if failed else worst
+
+    def _done(self, pair: FilePair) -> bool:
+        choices = self.settings.recorded()
+        return is_done(pair.source, pair.output, self.drawing.describe(), choices)
 
     def _one(self, pair: FilePair) -> int:
         with _bars(self.console) as progress:
@@ -295,12 +307,14 @@ def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> It
 
 
 def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
-    if outcome.failures:
-        first = outcome.failures[0]
+    blurred = [f for f in outcome.failures if f.blurred]
+    if blurred:
         yield (
-            f"blurred because something failed: {len({f.frame for f in outcome.failures})} frames "
-            f"(first: frame {first.frame}, {first.reason})"
+            f"blurred because something failed: {len({f.frame for f in blurred})} frames "
+            f"(first: frame {blurred[0].frame}, {blurred[0].reason})"
         )
+    for failure in (f for f in outcome.failures if not f.blurred):
+        yield f"from frame {failure.frame} on: {failure.reason}"
     failed = record["frames"]["detector_failed_blurred"]
     if failed:
         yield f"the face detector failed in {len(failed)} frames, which are blurred as a whole"

@@ -159,7 +159,7 @@ class CompatRenderer:
     ) -> None:
         try:
             draw_box(frame, box, self.generator, self.styles.get(track.person), self.rule)
-            result.n_drawn += 1
+            result.drawn.append(index)
         except Exception as error:  # fail closed
             obscure(frame, box, self.options.fallback)
             reason = f"{type(error).__name__}: {error}"

@@ -47,6 +47,9 @@ def pair_files(inputs: Sequence[str | Path], output: str | Path) -> list[FilePai
     """
     target = Path(output)
     found = [pair for name in inputs for pair in _expand(str(name), target)]
+    found = list({source.resolve(): (source, place) for source, place in found[::-1]}.values())[
+        ::-1
+    ]
     if not found:
         raise FileNotFoundError(
             f"No videos or pictures in {', '.join(repr(str(i)) for i in inputs)}: looked for "
@@ -73,6 +76,11 @@ def pair_files(inputs: Sequence[str | Path], output: str | Path) -> list[FilePai
 def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
     path = Path(name)
     if path.is_dir():
+        if target.resolve() == path.resolve():
+            raise ValueError(
+                f"The output folder {str(target)!r} is the input folder: choose another; originals "
+                "are never written over."
+            )
         inside = sorted(p for p in path.rglob("*") if p.is_file() and _is_media(p, path))
         # A former result below the input is no input.
         return [
@@ -93,9 +101,11 @@ def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
     matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
     if not matches:
         raise FileNotFoundError(f"No file or folder at {name!r}. Check the path.")
+    below = target.resolve()  # former results are no input
     return [
         pair
         for match in matches
+        if below not in Path(match).resolve().parents
         if Path(match).is_dir() or Path(match).suffix.lower() in MEDIA_SUFFIXES
         for pair in _expand(glob.escape(match) if not Path(match).exists() else match, target)
     ]

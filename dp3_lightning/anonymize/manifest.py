@@ -117,6 +117,7 @@ def manifest_of(
     source: Path,
     source_sha256: str,
     output: Path,
+    output_sha256: str,
     drawing: Mapping[str, Any],
     settings: Mapping[str, Any],
     identity: Mapping[str, Any],
@@ -134,7 +135,7 @@ def manifest_of(
         "version": MANIFEST_VERSION,
         "tool": f"dp3_lightning {__version__}",
         "source": {"name": source.name, "sha256": source_sha256},
-        "output": {"name": output.name, "sha256": file_hash(output)},
+        "output": {"name": output.name, "sha256": output_sha256},
         "generator": dict(drawing),
         "pseudonyms": {
             "from": origin,
@@ -152,7 +153,7 @@ def manifest_of(
         },
         "faces": {"drawn": outcome.n_drawn, "carried": outcome.n_carried},
         "tracks": tracks,
-        "failures_blurred": [asdict(failure) for failure in outcome.failures],
+        "failures": [asdict(failure) for failure in outcome.failures],
         "verify": {
             "frames_checked": outcome.n_checked,
             "found_and_blurred": [{"frame": f, "box": box} for f, box in outcome.blurred],
@@ -209,13 +210,36 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and data.get("version") == MANIFEST_VERSION else None
 
 
-def is_done(source: Path, output: Path) -> bool:
-    """Whether an output was made from this very source, is whole, and is safe."""
+def is_done(
+    source: Path, output: Path, drawing: Mapping[str, Any], settings: Mapping[str, Any]
+) -> bool:
+    """Whether an output is whole and safe, and was made from this source with these choices.
+
+    Args:
+        source: the original.
+        output: what may be its anonymized copy.
+        drawing: ``Drawing.describe()``.
+        settings: ``Settings.recorded()``.
+    """
     record = read_manifest(output)
     if record is None or not output.is_file():
         return False
-    same = record["source"]["sha256"] == file_hash(source)
-    return same and record["output"]["sha256"] == file_hash(output) and bool(record["safe"])
+    try:
+        same = record["source"]["sha256"] == file_hash(source)
+        whole = record["output"]["sha256"] == file_hash(output)
+        choices = record["generator"] == dict(drawing) and _comparable(
+            record["settings"]
+        ) == _comparable(settings)
+        return bool(same and whole and choices and record["safe"])
+    except (KeyError, TypeError):
+        return False
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON gives them back, without what leaves the result as it is."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    plain.get("output", {}).pop("overwrite", None)
+    return plain
 
 
 def refuse_existing(source: Path, output: Path, overwrite: bool) -> None:

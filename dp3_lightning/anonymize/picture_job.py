@@ -28,16 +28,29 @@ _QUALITY = {
 }
 
 
-def read_picture(path: Path) -> UInt8Array:
+def read_picture(path: Path, deep_color: str = "convert") -> UInt8Array:
     """Read a picture upright; ``(H, W, 3)`` uint8 RGB.
 
+    Args:
+        path: the file.
+        deep_color: what to do with more than 8 bits per colour: ``refuse`` or ``convert``.
+
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or its colours are refused.
     """
     data = np.frombuffer(path.read_bytes(), np.uint8)  # by content: OpenCV dislikes some names
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    picture = cv2.imdecode(data, flags) if data.size else None
     if picture is None:
         raise ValueError(f"Cannot read {str(path)!r} as a picture: it is damaged, or none.")
+    if picture.dtype != np.uint8:
+        if deep_color == "refuse":
+            raise ValueError(
+                f"{str(path)!r} has more than 8 bits per colour, of which 8 would be left: allow "
+                "it with `--deep_color convert`."
+            )
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None  # the same data a moment ago
     return np.ascontiguousarray(picture[..., ::-1])
 
 
@@ -77,7 +90,7 @@ def anonymize_picture(
 ) -> Outcome:
     """Anonymize one picture file; see :class:`~dp3_lightning.anonymize.video_job.VideoJob`."""
     refuse_existing(source, output, settings.output.overwrite)
-    picture = read_picture(source)
+    picture = read_picture(source, settings.output.deep_color)
     sha256 = file_hash(source)
     if plan is None:
         plan = plan_picture(source, picture, detector, settings.plan)
@@ -90,7 +103,7 @@ def anonymize_picture(
     while True:
         outcome = Outcome(n_frames=1)
         rendered = FaceRenderer(plan, drawing.generator, styles, options).render([picture], 0)
-        outcome.n_drawn, outcome.failures = rendered.n_drawn, rendered.failures
+        outcome.n_drawn, outcome.failures = len(rendered.drawn), rendered.failures
         if settings.check.verify:
             check = OutputCheck(plan, detector, settings.check.verify_score, treatment)
             outcome.add_checked(check(rendered.frames, 0))
@@ -113,6 +126,7 @@ def anonymize_picture(
         source=source,
         source_sha256=sha256,
         output=output,
+        output_sha256=file_hash(output),
         drawing=drawing.describe(),
         settings=settings.recorded(),
         identity=identity,

@@ -7,6 +7,7 @@ let a face through for a recorded reason.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -132,9 +133,13 @@ def write_plan(plan: Plan, path: str | Path) -> Path:
         blocks.append(f"  {opening}\n{body}\n  ]}}")
     text = "{\n" + ",\n".join(lines) + ',\n "tracks": [\n' + ",\n".join(blocks) + "\n ]\n}\n"
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, target)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     return target
 
 
@@ -193,7 +198,8 @@ def _read_track(row: Any, number: int, plan: Plan) -> PlannedTrack:
         raise ValueError(f"{where.capitalize()} has no frames: remove it instead.")
     _check_frames(frames, where, plan)
     for frame, box, origin in zip(frames, boxes, origins, strict=True):
-        if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        finite = len(box) == 4 and all(math.isfinite(v) for v in box)
+        if not finite or not (box[0] < box[2] and box[1] < box[3]):
             raise ValueError(
                 f"Expected `box` [x0, y0, x1, y1] with x0 < x1 and y0 < y1 in frame {frame} of "
                 f"{where}, got {list(box)}."

@@ -91,15 +91,27 @@ def plan_video(
     with VideoReader(source) as reader:
         rate = float(reader.average_rate)
     analysis = cached_analysis(source, detector, cache, lenient=True, progress=progress)
-    if len(analysis.undetected) + len(analysis.lost) == analysis.n_frames:
-        with VideoReader(source) as reader:  # no accident of one frame: let the detector say why
-            detect_faces(detector, [reader.frame(analysis.undetected[0])], lenient=False)
+    failed = analysis.undetected
+    if failed and len(failed) + len(analysis.lost) == analysis.n_frames:
+        _explain_failure(source, detector, failed[0])
     plan = _plan(source, analysis, rate, detector.name, options)
     if embedder is not None:
         with VideoReader(source) as reader:
             link_by_face(plan.tracks, reader, embedder)
         plan.settings["recogniser"] = embedder.name
     return plan
+
+
+def _explain_failure(path: Path, detector: FaceDetector, frame: int) -> None:
+    """Raise what the detector says: it fails in every frame, which is no accident."""
+    try:
+        with VideoReader(path) as reader:
+            detect_faces(detector, [reader.frame(frame)], lenient=False)
+    except Exception as error:
+        raise ValueError(
+            f"The detector {detector.name} failed in every frame of {str(path)!r} "
+            f"({type(error).__name__}: {error}): nothing can be anonymized without it."
+        ) from error
 
 
 def plan_picture(
@@ -116,11 +128,9 @@ def plan_picture(
         detector: face detector.
         options: see :class:`PlanOptions`.
     """
-    (faces,) = detect_faces(detector, [picture], lenient=True)
+    (faces,) = detect_faces(detector, [picture], lenient=False)
     height, width = picture.shape[:2]
-    analysis = VideoAnalysis(
-        1, (height, width), [], [], [faces or []], [0] if faces is None else []
-    )
+    analysis = VideoAnalysis(1, (height, width), [], [], [faces or []])
     return _plan(Path(path), analysis, 1.0, detector.name, options or PlanOptions())
 
 

@@ -80,11 +80,13 @@ class Failure:
         frame: index in the video.
         person: whose face, or empty for the whole frame.
         reason: what happened.
+        blurred: whether the face is blurred for it.
     """
 
     frame: int
     person: str
     reason: str
+    blurred: bool = True
 
 
 @dataclass
@@ -94,14 +96,24 @@ class Rendered:
     Attributes:
         frames: ``(H, W, 3)`` uint8 RGB each.
         failures: what was blurred because something failed.
-        n_drawn: faces that went through the generator.
-        n_carried: faces that were carried from drawn ones.
+        drawn: frame of every face that went through the generator.
+        carried: frame of every face that was carried from drawn ones.
     """
 
     frames: list[UInt8Array]
     failures: list[Failure] = field(default_factory=list)
-    n_drawn: int = 0
-    n_carried: int = 0
+    drawn: list[int] = field(default_factory=list)
+    carried: list[int] = field(default_factory=list)
+
+    @property
+    def n_drawn(self) -> int:
+        """Number of faces drawn."""
+        return len(self.drawn)
+
+    @property
+    def n_carried(self) -> int:
+        """Number of faces carried."""
+        return len(self.carried)
 
 
 @dataclass
@@ -262,7 +274,7 @@ class FaceRenderer:
             run.motion = find_keys(run.real, run.holes, self.estimator, self.how)
         except Exception as error:  # no motion, no carrying: every frame is drawn
             reason = f"optical flow failed, every frame drawn: {type(error).__name__}: {error}"
-            result.failures.append(Failure(start, track.person, reason))
+            result.failures.append(Failure(start, track.person, reason, blurred=False))
             run.motion = Motion(list(range(stop - start)))
         for key in run.motion.keys:
             run.safe[key] = crop(result.frames[start + key - first], start + key)
@@ -289,7 +301,7 @@ class FaceRenderer:
                     result.failures.append(Failure(index, runs[i].track.person, reason))
                     continue
                 drawn[i][key] = image.clamp(-1, 1)
-                result.n_drawn += 1
+                result.drawn.append(runs[i].first + key)
         return drawn
 
     def _generate(self, runs: Sequence[_Run], batch: Sequence[tuple[int, int]]) -> Tensor:
@@ -373,7 +385,8 @@ class FaceRenderer:
             box = run.geometry.boxes[index - run.track.start]
             area = float((box[2] - box[0]) * (box[3] - box[1]))
             layers.setdefault(index, []).append((area, run, layer))
-            result.n_carried += offset not in images
+            if offset not in images:
+                result.carried.append(index)
 
     def _lay(self, result: Rendered, offset: int, index: int, run: _Run, image: Tensor) -> None:
         at = index - run.track.start

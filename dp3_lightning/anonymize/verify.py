@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.plan import Origin, Plan
 from dp3_lightning.faces.analysis import detect_faces
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.obscure import Treatment, obscure
@@ -38,6 +38,12 @@ class Checked:
     unchecked: list[int] = field(default_factory=list)
     n_checked: int = 0
 
+    def fail(self, index: int) -> None:
+        """Note a frame that could not be looked at."""
+        if index not in self.unchecked:
+            self.unchecked.append(index)
+            self.n_checked -= 1
+
 
 class OutputCheck:
     """Detects faces in rendered frames and blurs what the plan does not explain, in place.
@@ -62,15 +68,15 @@ class OutputCheck:
             frames: rendered frames, changed in place where a face is left.
             first: index of the first in the video.
         """
-        result = Checked(n_checked=len(frames))
         waiting = [n for n in range(len(frames)) if first + n not in self.plan.undetected]
+        result = Checked(n_checked=len(waiting))
         extra: dict[int, list[list[float]]] = {n: [] for n in waiting}
         for _ in range(_ROUNDS):
             answers = detect_faces(self.detector, [frames[n] for n in waiting], lenient=True)
             again = []
             for n, faces in zip(waiting, answers, strict=True):
                 if faces is None:
-                    result.unchecked.append(first + n)
+                    result.fail(first + n)
                     continue
                 left = [f[:4] for f in faces if self._is_left(f, first + n, extra[n])]
                 for box in left:
@@ -84,7 +90,10 @@ class OutputCheck:
                 return result
         for n in waiting:
             (faces,) = detect_faces(self.detector, [frames[n]], lenient=True)
-            left = [f[:4] for f in faces or [] if self._is_left(f, first + n, extra[n])]
+            if faces is None:
+                result.fail(first + n)
+                continue
+            left = [f[:4] for f in faces if self._is_left(f, first + n, extra[n])]
             result.unresolved += [(first + n, [round(v, 2) for v in box]) for box in left]
         return result
 
@@ -117,6 +126,12 @@ def covered_share(box: Sequence[float], regions: Sequence[Sequence[float]]) -> f
     return covered / total
 
 
+def _samples(origins: Sequence[Origin]) -> list[int]:
+    """Frames of a track to compare: those in which a face was seen, else all."""
+    seen = [i for i, origin in enumerate(origins) if origin in ("detected", "edited")]
+    return seen or list(range(len(origins)))
+
+
 class IdentityCheck:
     """Measures how like the real person the drawn face is, in some frames of every track.
 
@@ -147,8 +162,7 @@ class IdentityCheck:
         for number, track in enumerate(self.plan.tracks):
             if track.action != "generate":
                 continue
-            detected = [i for i, origin in enumerate(track.origins) if origin == "detected"]
-            for at in detected[:: self.every]:
+            for at in _samples(track.origins)[:: self.every]:
                 n = track.start + at - first
                 if not 0 <= n < len(real):
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,10 @@ class VideoJob:
 
     def run(self) -> Outcome:
         """Do it; returns what happened, which the manifest beside the output says too."""
-        workspace = Workspace(self.output, self._run_key())
-        plan = self.given_plan or workspace.plan() or self._make_plan()
-        workspace.keep_plan(plan)
+        private = self.settings.people.pseudonym_key or ""
+        workspace = Workspace(self.output, self._run_key(), private)
+        # As the file has it, rounding included: a run that goes on must find the same plan.
+        plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
         self.styles = self.drawing.styles(plan, self.settings.people, workspace.secret)
         # A drawn face that passes for the real person is blurred instead, which can go on only
         # until every track is.
@@ -105,8 +107,7 @@ class VideoJob:
             alike = self.outcome.alike(plan, self.embedder.threshold) if self.embedder else {}
             if not alike:
                 break
-            plan = plan.with_blur(alike)
-            workspace.keep_plan(plan)
+            plan = workspace.keep_plan(plan.with_blur(alike))
         self._finish(plan, workspace)
         return self.outcome
 
@@ -152,10 +153,9 @@ class VideoJob:
             record = workspace.record(number, key)
             if record is None:
                 part = Outcome()
-                self._write_stretch(
-                    workspace.stretch(number), self._rendered(renderer, start, stop, part), start,
-                    stop,
-                )  # fmt: skip
+                before = workspace.stretch(number - 1) if number else None
+                frames = self._rendered(renderer, start, stop, part, before)
+                self._write_stretch(workspace.stretch(number), frames, start, stop)
                 record = part.as_dict()
                 workspace.keep_record(number, key, record)
             self.outcome.add(Outcome.from_dict(record))
@@ -182,7 +182,12 @@ class VideoJob:
         )
 
     def _rendered(
-        self, renderer: FaceRenderer | CompatRenderer, start: int, stop: int, part: Outcome
+        self,
+        renderer: FaceRenderer | CompatRenderer,
+        start: int,
+        stop: int,
+        part: Outcome,
+        before: Path | None,
     ) -> Iterator[UInt8Array]:
         """Rendered and checked frames of one stretch, made piece by piece.
 
@@ -210,8 +215,8 @@ class VideoJob:
             shared = real[-1] if len(reach) > end - first else None
             rendered = renderer.render(real, first)
             frames = rendered.frames[: end - first]
-            part.n_drawn += rendered.n_drawn
-            part.n_carried += rendered.n_carried
+            part.n_drawn += sum(index < end for index in rendered.drawn)
+            part.n_carried += sum(index < end for index in rendered.carried)
             part.failures += [f for f in rendered.failures if f.frame < end]
             if self.settings.check.verify:
                 part.add_checked(check(frames, first))
@@ -219,7 +224,7 @@ class VideoJob:
                 part.add_distances(identity(real[: end - first], frames, first))
             for index, frame in enumerate(frames, start=first):
                 if index in renderer.plan.lost or index in self._lost_now:
-                    frame = last if last is not None else np.zeros_like(frame)
+                    frame = _repeated(last, before, frame)
                     part.repeated.append(index)
                 last = frame
                 yield frame
@@ -235,30 +240,31 @@ class VideoJob:
     def _finish(self, plan: Plan, workspace: Workspace) -> None:
         sound = self.source if self.settings.output.audio == "copy" else None
         pts, time_base = self.reader.pts, self.reader.time_base
+        joined = workspace.folder / f"joined{self.output.suffix}"
         if self.output.suffix.lower() == ".gif":
-            write_gif(self.output, self.stretches, self.reader.times)
+            write_gif(joined, self.stretches, self.reader.times)
         else:
-            join_stretches(self.output, self.stretches, pts, time_base, sound)
-        written = len(VideoReader(self.output))
+            join_stretches(joined, self.stretches, pts, time_base, sound)
+        written = len(VideoReader(joined))
         if written != len(self.reader):
-            self.output.unlink()
             raise ValueError(
                 f"{str(self.output)!r} would have {written} frames instead of {len(self.reader)}: "
                 "choose another suffix (.mp4, .mkv)."
             )
-        write_manifest(
-            self.output,
-            manifest_of(
-                plan,
-                self.outcome,
-                source=self.source,
-                source_sha256=self.sha256,
-                output=self.output,
-                drawing=self.drawing.describe(),
-                settings=self.settings.recorded(),
-                identity=self._identity_record(),
-            ),
+        record = manifest_of(
+            plan,
+            self.outcome,
+            source=self.source,
+            source_sha256=self.sha256,
+            output=self.output,
+            output_sha256=file_hash(joined),
+            drawing=self.drawing.describe(),
+            settings=self.settings.recorded(),
+            identity=self._identity_record(),
         )
+        # The record first: an output without one could not be told from somebody else's file.
+        write_manifest(self.output, record)
+        os.replace(joined, self.output)
         workspace.remove()
 
     def _identity_record(self) -> dict[str, Any]:
@@ -267,6 +273,14 @@ class VideoJob:
         if self.drawing.generator is None:
             return {"skipped": "no faces are drawn"}
         return {"recogniser": self.embedder.name, "threshold": self.embedder.threshold}
+
+
+def _repeated(last: UInt8Array | None, before: Path | None, like: UInt8Array) -> UInt8Array:
+    """What stands in for a lost frame: the anonymized frame before it, or black at the begin."""
+    if last is None and before is not None:
+        with VideoReader(before) as reader:
+            last = reader.frame(-1)
+    return np.zeros_like(like) if last is None else last
 
 
 def _slice(plan: Plan, start: int, stop: int) -> list[Any]:

@@ -43,6 +43,7 @@ class Workspace:
     Args:
         output: the target file.
         run_key: hash of everything that decides the result; another one starts afresh.
+        private: what decides it too and must not be written down.
 
     Attributes:
         folder: ``.NAME.dp3work`` beside the output, readable by its owner only.
@@ -50,18 +51,20 @@ class Workspace:
             that people keep their faces, and go with the folder when the run is complete.
     """
 
-    def __init__(self, output: Path, run_key: str) -> None:
+    def __init__(self, output: Path, run_key: str, private: str = "") -> None:
         self.folder = output.with_name(f".{output.name}.dp3work")
         state = self.folder / "run.json"
         known = _read_json(state)
-        if known is None or known.get("run_key") != run_key:
+        if known is None or known.get("run_key") != run_key or not _fits(known, private):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700)
-            known = {"run_key": run_key, "secret": secrets.token_hex(32)}
+            secret = secrets.token_hex(32)
+            known = {"run_key": run_key, "secret": secret, "private": _locked(private, secret)}
             write_json(state, known)
             state.chmod(0o600)
-        for leftover in (*self.folder.glob("*.partial*"), *self.folder.glob(".*.partial*")):
-            leftover.unlink(missing_ok=True)
+        for pattern in ("*.partial*", ".*.partial*", "*.tmp", "joined.*"):
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
         self.secret = bytes.fromhex(known["secret"])
 
     def plan(self) -> Plan | None:
@@ -72,9 +75,9 @@ class Workspace:
         except (OSError, ValueError):
             return None
 
-    def keep_plan(self, plan: Plan) -> None:
-        """Store the plan."""
-        write_plan(plan, self.folder / "plan.json")
+    def keep_plan(self, plan: Plan) -> Plan:
+        """Store the plan; returns it as it was stored."""
+        return read_plan(write_plan(plan, self.folder / "plan.json"))
 
     def stretch(self, number: int) -> Path:
         """Path of the video of stretch ``number``."""
@@ -93,6 +96,16 @@ class Workspace:
     def remove(self) -> None:
         """Delete the folder: the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _locked(private: str, secret: str) -> str:
+    """A value by which ``private`` is known again, and from which it is slow to guess."""
+    return hashlib.scrypt(private.encode(), salt=secret.encode(), n=2**14, r=8, p=1).hex()
+
+
+def _fits(known: Mapping[str, Any], private: str) -> bool:
+    stored, secret = known.get("private"), known.get("secret")
+    return bool(secret) and stored == _locked(private, str(secret))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

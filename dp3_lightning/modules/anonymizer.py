@@ -16,10 +16,7 @@ from dp3_lightning.anonymize.files import FilePair, pair_files
 from dp3_lightning.anonymize.manifest import is_done
 from dp3_lightning.anonymize.options import DeviceOptions, Precision
 from dp3_lightning.anonymize.settings import Settings
-from dp3_lightning.assets import AssetUnavailableError
 from dp3_lightning.structures import FaceDetector
-
-_FILE_ERRORS = (ValueError, TypeError, OSError, AssetUnavailableError)
 
 
 class FilePairs(Dataset[dict[str, str]]):
@@ -27,15 +24,19 @@ class FilePairs(Dataset[dict[str, str]]):
 
     Args:
         pairs: from :func:`~dp3_lightning.anonymize.files.pair_files`.
+        at_least: length to fill up to with empty entries, because Lightning wants one for each
+            device.
     """
 
-    def __init__(self, pairs: Sequence[FilePair]) -> None:
-        self.pairs = list(pairs)
+    def __init__(self, pairs: Sequence[FilePair], at_least: int = 1) -> None:
+        self.pairs, self.at_least = list(pairs), at_least
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return max(len(self.pairs), self.at_least)
 
     def __getitem__(self, index: int) -> dict[str, str]:
+        if index >= len(self.pairs):
+            return {"source": "", "output": ""}
         pair = self.pairs[index]
         return {"source": str(pair.source), "output": str(pair.output)}
 
@@ -56,7 +57,8 @@ class MediaFiles(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[dict[str, str]]:
         """One file a batch."""
         pairs = pair_files(self.source, self.output)
-        return DataLoader(FilePairs(pairs), batch_size=1, collate_fn=_first)
+        n_devices = self.trainer.world_size if self.trainer is not None else 1
+        return DataLoader(FilePairs(pairs, n_devices), batch_size=1, collate_fn=_first)
 
 
 def _first(batch: list[dict[str, str]]) -> dict[str, str]:
@@ -99,8 +101,11 @@ class Anonymizer(LightningModule):
         """Anonymize one file; the batch holds the paths ``source`` and ``output``."""
         del batch_idx
         assert self._drawing is not None
+        if not batch["source"]:
+            return
         source, output = Path(batch["source"]), Path(batch["output"])
-        if not self.settings.output.overwrite and is_done(source, output):
+        choices = (self._drawing.describe(), self.settings.recorded())
+        if not self.settings.output.overwrite and is_done(source, output, *choices):
             return
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ class Anonymizer(LightningModule):
                 settings=self.settings,
                 detector=self.detector,
             )
-        except _FILE_ERRORS as error:
+        except Exception as error:  # whatever it is, the other files can be done
             self.failed.append(f"{source}: {error}")
             return
         if not outcome.safe:

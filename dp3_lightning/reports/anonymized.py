@@ -117,7 +117,7 @@ def _page(record: Mapping[str, Any], thumbnails: Sequence[tuple[str, str]]) -> s
 """
 
 
-_SHOWN = {"tracks", "failures_blurred", "verify"}
+_SHOWN = {"tracks", "failures", "verify"}
 
 
 def _verdict(record: Mapping[str, Any]) -> str:
@@ -205,8 +205,8 @@ def _incidents(record: Mapping[str, Any]) -> str:
         for e in verify["found_and_blurred"]
     ]
     lines += [
-        f"Blurred in frame {f['frame']} ({f['person'] or 'whole frame'}): {f['reason']}"
-        for f in record["failures_blurred"]
+        f"Frame {f['frame']}, {f['person']}{', blurred' if f['blurred'] else ''}: {f['reason']}"
+        for f in record["failures"]
     ]
     lines += [f"The detector failed: frame {f}, blurred" for f in frames["detector_failed_blurred"]]
     lines += [

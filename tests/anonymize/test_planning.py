@@ -156,6 +156,7 @@ EDITS = [
     (lambda d: d["tracks"][0]["frames"].pop(3), "consecutive frames in track 1.*4 after 2"),
     (lambda d: d["tracks"][0]["frames"].clear(), "has no frames"),
     (lambda d: d["tracks"][0]["frames"][0].update(box=[5, 5, 5, 9]), "frame 0 of track 1.*5.0"),
+    (lambda d: d["tracks"][0]["frames"][1].update(box=[5, 5, float("inf"), 9]), "frame 1 .*inf"),
     (lambda d: d["tracks"][0]["frames"][-1].update(frame="x"), "Cannot read track 1"),
     (lambda d: d.update(n_frames=4), "frames 0 to 3 in track 1.*0 to 8"),
     (lambda d: d.update(version=99), "version 99"),

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dp3_lightning.faces.analysis import VideoAnalysis
 from dp3_lightning.data.clip_index import clips_of_video, measured_jitter, seconds_to_frames
+from dp3_lightning.faces.analysis import VideoAnalysis
 
 SIZE = (100, 200)
 

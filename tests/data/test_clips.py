@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp3_lightning.faces.analysis import analyze
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, measured_jitter
 from dp3_lightning.data.clips import MAX_OPEN_VIDEOS, VideoClips, measure_flow
 from dp3_lightning.data.synthetic import SyntheticClip, synthetic_clip
+from dp3_lightning.faces.analysis import analyze
 from dp3_lightning.faces.crop import crop_frame, hole_mask
 from dp3_lightning.optical_flow import DISFlow
 from dp3_lightning.structures import FloatArray, UInt8Array

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dp3_lightning.anonymize import plan_video, video_job
+from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, manifest_path, read_manifest
+from dp3_lightning.anonymize.plan import Origin, Plan
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, covered_share
+from dp3_lightning.generators import SolidGenerator
+from dp3_lightning.structures import Detection, FloatArray, UInt8Array
+from tests.anonymize.anonymize_fixtures import (
+    Box,
+    Failing,
+    NeverSatisfied,
+    SquareDetector,
+    decoded,
+    draw_frames,
+    moving,
+    painted_pixels,
+    plan_for,
+    run,
+    square,
+    write_clip,
+)
+
+N = 4
+
+
+class Answers(SquareDetector):
+    """Gives the listed answers, one per call; an exception is raised."""
+
+    def __init__(self, *answers: Sequence[Box] | Exception) -> None:
+        super().__init__("answers")
+        self.answers, self.calls = answers, 0
+
+    def find(self, frame: UInt8Array) -> list[Detection]:
+        answer = self.answers[min(self.calls, len(self.answers) - 1)]
+        self.calls += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return [Detection(box, 0.9) for box in answer]
+
+
+def nobody(n_frames: int = N) -> Plan:
+    return plan_for({}, n_frames)
+
+
+def test_a_face_nobody_planned_is_blurred_and_gone_at_the_second_look() -> None:
+    frames = draw_frames([[], [square(30)], [], [square(34), square(70)]])
+    before = [f.copy() for f in frames]
+    checked = OutputCheck(nobody(), SquareDetector(), 0.5)(frames, 0)
+    assert [f for f, _ in checked.blurred] == [1, 3, 3]
+    assert checked.blurred[0][1] == [30, 22, 50, 42]
+    assert checked.unresolved == []
+    assert checked.unchecked == []
+    assert checked.n_checked == N
+    assert not any(painted_pixels(f).any() for f in frames)
+    for index in (0, 2):
+        assert np.array_equal(frames[index], before[index])
+
+
+@pytest.mark.parametrize("treatment", ["blur", "pixelate", "solid"])
+def test_found_faces_are_hidden_as_asked_for(treatment: str) -> None:
+    frames = draw_frames([[square(30)]])
+    OutputCheck(nobody(1), SquareDetector(), 0.5, treatment)(frames, 0)  # type: ignore[arg-type]
+    assert (frames[0][24:40, 32:48] == 0).all() == (treatment == "solid")
+    assert not painted_pixels(frames[0]).any()
+
+
+def test_numbers_of_frames_are_those_of_the_video() -> None:
+    frames = draw_frames([[], [square(30)]])
+    checked = OutputCheck(nobody(20), SquareDetector(), 0.5)(frames, 11)
+    assert [f for f, _ in checked.blurred] == [12]
+
+
+@pytest.mark.parametrize("action", ["generate", "blur", "keep"])
+def test_a_planned_face_is_explained(action: str) -> None:
+    plan = plan_for({"person-1": [square(30)]}, 1)
+    plan.tracks[0].action = action  # type: ignore[assignment]
+    frames = draw_frames([[square(30)]])
+    before = frames[0].copy()
+    checked = OutputCheck(plan, SquareDetector(), 0.5)(frames, 0)
+    assert checked.blurred == []
+    assert np.array_equal(frames[0], before)
+
+
+def test_a_weak_detection_does_not_count() -> None:
+    frames = draw_frames([[square(30)]])
+    checked = OutputCheck(nobody(1), SquareDetector(), 0.95)(frames, 0)
+    assert checked.blurred == []
+
+
+def test_a_detector_that_keeps_finding_leaves_it_unresolved() -> None:
+    places = [square(x, 5, 10) for x in (5, 25, 45, 65)]
+    frames = draw_frames([[]])
+    checked = OutputCheck(nobody(1), Answers(*[[p] for p in places]), 0.5)(frames, 0)
+    assert [tuple(box) for _, box in checked.blurred] == places[:3]
+    assert [(f, tuple(box)) for f, box in checked.unresolved] == [(0, places[3])]
+
+
+def test_a_face_found_again_under_its_blur_is_not_reported_twice() -> None:
+    frames = draw_frames([[]])
+    checked = OutputCheck(nobody(1), Answers([square(30)]), 0.5)(frames, 0)
+    assert len(checked.blurred) == 1
+    assert checked.unresolved == []
+
+
+def test_where_the_detector_fails_the_frame_is_unchecked() -> None:
+    frames = draw_frames([[], [square(30)], []])
+    checked = OutputCheck(nobody(3), Failing([2]), 0.5)(frames, 0)
+    assert checked.unchecked == [2]
+    assert [f for f, _ in checked.blurred] == [1]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_detector_that_fails_at_a_later_look_leaves_the_frame_unchecked(looks: int) -> None:
+    """A face was found at every look before: nobody knows whether one is left."""
+    places = [[square(x, 5, 10)] for x in (5, 25, 45)][:looks]
+    detector = Answers(*places, RuntimeError("out of memory"))
+    checked = OutputCheck(nobody(1), detector, 0.5)(draw_frames([[]]), 0)
+    assert len(checked.blurred) == looks
+    assert checked.unchecked == [0]
+    outcome = Outcome()
+    outcome.add_checked(checked)
+    assert not outcome.safe
+
+
+def test_frames_blurred_as_a_whole_are_not_looked_at() -> None:
+    plan = plan_for({}, 3, undetected=[1])
+    detector = Answers([])
+    checked = OutputCheck(plan, detector, 0.5)(draw_frames([[], [], []]), 0)
+    assert detector.calls == 2
+    assert checked.n_checked == 2
+
+
+def test_covered_share_equals_a_count_of_points() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        corners = rng.integers(0, 20, (int(rng.integers(0, 5)) + 1, 2))
+        sizes = rng.integers(1, 12, corners.shape)
+        boxes = np.concatenate([corners, corners + sizes], axis=1).astype(float) + 0.5
+        box, regions = boxes[0].tolist(), boxes[1:].tolist()
+        ys, xs = np.mgrid[0:40, 0:40] + 1.0  # between the corners, which lie at halves
+        inside = (xs > box[0]) & (xs < box[2]) & (ys > box[1]) & (ys < box[3])
+        union = np.zeros_like(inside)
+        for x0, y0, x1, y1 in regions:
+            union |= (xs > x0) & (xs < x1) & (ys > y0) & (ys < y1)
+        assert covered_share(box, regions) == pytest.approx((inside & union).sum() / inside.sum())
+
+
+def test_covered_share_of_simple_cases() -> None:
+    assert covered_share((0, 0, 4, 4), []) == 0
+    assert covered_share((0, 0, 4, 4), [(-1, -1, 9, 9)]) == 1
+    assert covered_share((0, 0, 4, 4), [(0, 0, 2, 4), (0, 0, 2, 4)]) == 0.5
+    assert covered_share((0, 0, 4, 4), [(0, 0, 2, 4), (1, 0, 4, 2)]) == 0.75
+
+
+def test_a_video_in_which_faces_are_left_is_not_safe(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", moving(3))
+    outcome = run(source, tmp_path / "out.mp4", "blur", NeverSatisfied())
+    assert outcome.exit_code == UNRESOLVED == 3
+    assert {f for f, _ in outcome.unresolved} == {0, 1, 2}
+    record = read_manifest(tmp_path / "out.mp4")
+    assert record is not None
+    assert record["safe"] is False
+    assert len(record["verify"]["unresolved"]) == len(outcome.unresolved)
+
+
+def test_a_video_whose_check_fails_is_not_safe(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", moving(6))
+    outcome = run(source, tmp_path / "out.mp4", "blur", Failing([4], painted=False))
+    assert outcome.unchecked == [4]
+    assert outcome.exit_code == UNRESOLVED
+    assert not any(painted_pixels(f).any() for f in decoded(tmp_path / "out.mp4"))
+
+
+def test_faces_missed_in_pass_1_are_blurred_in_the_file(tmp_path: Path) -> None:
+    """A plan with a hole, as a person may have edited it."""
+    source = write_clip(tmp_path / "in.mp4", [[square(5), square(60)]] * 6)
+    outcome = run(source, tmp_path / "whole.mp4", "solid", cache=tmp_path / "c")
+    assert outcome.blurred == []
+    plan = plan_video(source, SquareDetector(), cache=tmp_path / "c")
+    plan.tracks.pop()
+    outcome = run(source, tmp_path / "out.mp4", "solid", plan=plan)
+    assert [f for f, _ in outcome.blurred] == list(range(6))
+    assert outcome.safe
+    frames = decoded(tmp_path / "out.mp4")
+    assert not any(painted_pixels(f).any() for f in frames)
+    assert all((f[24:40, 62:78] < 12).all() for f in frames)
+
+
+def test_without_check_the_manifest_says_so(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", moving(3))
+    run(source, tmp_path / "out.mp4", verify=False)
+    record = read_manifest(tmp_path / "out.mp4")
+    assert record is not None
+    assert record["verify"]["frames_checked"] == 0
+    assert record["settings"]["check"]["verify"] is False
+
+
+class MeanColor:
+    """Faces of one mean colour are one person; the painted ones are grey on average."""
+
+    name = "mean-color"
+
+    def __init__(self, threshold: float = 0.2) -> None:
+        self.threshold, self.looked = threshold, 0
+
+    def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
+        x0, y0, x1, y1 = (round(v) for v in box)
+        self.looked += 1
+        mean: FloatArray = frame[y0:y1, x0:x1].mean(axis=(0, 1)) / 255
+        return mean
+
+
+def test_distances_are_measured_in_detected_frames_of_drawn_tracks_only() -> None:
+    plan = plan_for({"a": [square(5)] * 9, "b": [square(40)] * 9, "c": [square(70)] * 9}, 9)
+    plan.tracks[0].origins = ["padded"] * 2 + ["filled"] + ["detected"] * 6
+    plan.tracks[1].action, plan.tracks[2].action = "blur", "keep"
+    real = draw_frames([[square(5), square(40), square(70)]] * 9)
+    drawn = [np.zeros_like(f) for f in real]
+    embedder = MeanColor()
+    check = IdentityCheck(plan, embedder, every=4)
+    whole = check(real, drawn, 0)
+    assert embedder.looked == 4  # frames 3 and 7, twice each
+    assert list(whole) == [0]
+    assert whole[0] == pytest.approx([np.sqrt(3) / 2] * 2, abs=0.02)
+    assert check(real[:4], drawn[:4], 0) == {0: whole[0][:1]}
+    assert check(real[4:], drawn[4:], 4) == {0: whole[0][1:]}
+    assert check(real[4:7], drawn[4:7], 4) == {}
+
+
+def test_a_drawn_face_that_passes_for_the_real_one_is_blurred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_job, "recogniser", lambda check: (MeanColor(), ""))
+    source = write_clip(tmp_path / "in.mp4", moving(12))
+    grey, black = SolidGenerator((32, 32), value=0.0), SolidGenerator((32, 32), value=-1.0)
+    options = {"color_match": False, "identity_every": 5}
+    run(source, tmp_path / "other.mp4", black, **options)
+    record = read_manifest(tmp_path / "other.mp4")
+    assert record is not None
+    (track,) = record["tracks"]
+    assert track["action"] == "generate"
+    assert track["distance_to_original"]["n"] == 3
+    assert track["distance_to_original"]["min"] > 0.5
+    assert record["identity"] == {"recogniser": "mean-color", "threshold": 0.2}
+
+    outcome = run(source, tmp_path / "alike.mp4", grey, **options)
+    record = read_manifest(tmp_path / "alike.mp4")
+    assert record is not None
+    (track,) = record["tracks"]
+    assert track["action"] == "blur"
+    assert "passed for the real person (distance 0.0" in track["reason"]
+    assert outcome.n_drawn == 0
+    assert outcome.safe
+    run(source, tmp_path / "blur.mp4", "blur")
+    for a, b in zip(decoded(tmp_path / "alike.mp4"), decoded(tmp_path / "blur.mp4"), strict=True):
+        assert np.abs(a.astype(int) - b).mean() < 1.5
+
+
+def test_only_the_track_that_is_alike_is_blurred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LooksAtTheLeft(MeanColor):
+        def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
+            return np.zeros(3) if box[0] < 30 else super().__call__(frame, box)
+
+    monkeypatch.setattr(video_job, "recogniser", lambda check: (LooksAtTheLeft(), ""))
+    monkeypatch.setattr(video_job, "_STRETCH_FRAMES", 4)
+    source = write_clip(tmp_path / "in.mp4", [[square(5), square(60)]] * 8)
+    run(source, tmp_path / "out.mp4", SolidGenerator((32, 32)))
+    record = read_manifest(tmp_path / "out.mp4")
+    assert record is not None
+    assert [t["action"] for t in record["tracks"]] == ["blur", "generate"]
+    for frame in decoded(tmp_path / "out.mp4"):
+        assert (frame[26:38, 64:76] < 60).all()
+        assert not (frame[26:38, 9:21] < 60).all()
+        assert not painted_pixels(frame).any()
+
+
+def test_nothing_is_embedded_when_nothing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = MeanColor()
+    monkeypatch.setattr(video_job, "recogniser", lambda check: (embedder, ""))
+    source = write_clip(tmp_path / "in.mp4", moving(3))
+    run(source, tmp_path / "out.mp4", "blur")
+    assert embedder.looked == 0
+    record = json.loads(manifest_path(tmp_path / "out.mp4").read_text())
+    assert record["identity"] == {"skipped": "no faces are drawn"}
+
+
+@pytest.mark.parametrize("origin", ["edited", "filled"])
+def test_a_track_without_detections_is_compared_too(origin: Origin) -> None:
+    plan = plan_for({"a": [square(5)] * 9}, 9)
+    plan.tracks[0].origins = [origin] * 9
+    real = draw_frames([[square(5)]] * 9)
+    found = IdentityCheck(plan, MeanColor(), every=4)(real, [np.zeros_like(f) for f in real], 0)
+    assert len(found[0]) == 3

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from dp3_lightning.assets import asset_path
+from dp3_lightning.metrics import (
+    FeaturePool,
+    correlation,
+    frechet_distance,
+    mouth_opening,
+    sharpness,
+)
+from dp3_lightning.optical_flow import FarnebackFlow
+
+
+def test_sharpness_is_gradient_energy_in_the_region() -> None:
+    stripes = torch.zeros(1, 3, 8, 8)
+    stripes[..., ::2] = 1.0  # steps of 1 in [-1, 1], 0.5 in [0, 1], across only
+    region = torch.zeros(1, 1, 8, 8)
+    region[..., 2:6, 2:6] = 1
+    assert sharpness(stripes, region) == pytest.approx(0.25)
+    region[:] = 0
+    assert np.isnan(sharpness(stripes, region))
+
+
+def test_blur_lowers_sharpness() -> None:
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(picture, 3, 1, 1)
+    whole = torch.ones(1, 1, 32, 32)
+    assert sharpness(blurred, whole) < 0.3 * sharpness(picture, whole)
+
+
+def test_frechet_distance_against_the_matrix_square_root() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
+    second = rng.normal(size=(150, 6)) @ rng.normal(size=(6, 6)) + 1
+    s1, s2 = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    gap = first.mean(0) - second.mean(0)
+    expected = gap @ gap + np.trace(s1 + s2 - 2 * scipy.linalg.sqrtm(s1 @ s2).real)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(first, first + 2) == pytest.approx(24)
+
+
+def test_frechet_distance_refuses_what_has_no_distribution() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 3\)"):
+        frechet_distance(np.zeros((1, 3)), np.zeros((5, 3)))
+    bad = np.zeros((5, 3))
+    bad[2, 1] = np.nan
+    with pytest.raises(ValueError, match="1 values that are not finite"):
+        frechet_distance(np.zeros((5, 3)), bad)
+
+
+@pytest.mark.assets
+def test_features_tell_faces_from_noise() -> None:
+    rng = torch.Generator().manual_seed(0)
+    flat = torch.rand(8, 3, 1, 1, generator=rng).expand(-1, -1, 64, 64) * 2 - 1
+    noise = torch.rand(8, 3, 64, 64, generator=rng) * 2 - 1
+    weights = asset_path("mobilenet_v2")
+    pools = [FeaturePool.of(weights, [part]).features for part in (flat[:4], flat[4:], noise)]
+    assert pools[0].shape == (4, 96)
+    near = frechet_distance(pools[0], pools[1])
+    assert frechet_distance(pools[0], pools[2]) > 3 * near
+
+
+def talking(opening: list[float]) -> Tensor:
+    """A texture whose lower part stretches downwards by the given pixels."""
+    y, x = np.mgrid[0:96, 0:96].astype(float)
+    frames = []
+    for amount in opening:
+        stretch = np.where(y > 60, (y - 60) / 36 * amount, 0)
+        warped = np.sin(x / 3) + np.cos((y - stretch) / 2.5) + 0.5 * np.sin((x + y - stretch) / 6)
+        frames.append(warped / 3)
+    return torch.tensor(np.stack(frames), dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
+
+
+def test_mouth_opening_follows_the_stretch() -> None:
+    opening = [0, 1, 2, 3, 2, 1, 0, 1, 2.5]
+    boxes = [(16, 0, 80, 96)] * len(opening)
+    speeds = mouth_opening(talking(opening), boxes, FarnebackFlow())
+    assert speeds.shape == (len(opening) - 1,)
+    assert correlation(speeds, np.diff(opening)) > 0.9
+    absent = mouth_opening(talking(opening), [(200, 200, 210, 210)] * len(opening), FarnebackFlow())
+    assert np.isnan(absent).all()
+
+
+def test_correlation_leaves_out_what_is_not_known() -> None:
+    a = np.array([1.0, 2, np.nan, 4, 5])
+    assert correlation(a, np.array([2.0, 4, 100, 8, 10])) == pytest.approx(1)
+    assert np.isnan(correlation(a, np.full(5, 3.0)))
+    assert np.isnan(correlation(a[:2], a[:2]))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dp3_lightning.metrics import flow_difference, warping_errors
+from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
+
+
+class Shift(FlowEstimator):
+    """Knows that everything moves two pixels to the right per frame."""
+
+    name = "shift"
+    forward = True
+
+    def _estimate(self, source: Tensor, target: Tensor) -> Tensor:
+        # Later to earlier frames first, as the metric asks.
+        sign = -1.0 if self.forward else 1.0
+        self.forward = not self.forward
+        flow = torch.zeros(len(source), 2, *source.shape[2:])
+        flow[:, 0] = 2 * sign
+        return flow
+
+
+def moving(count: int = 5, speed: int = 2) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    wide = torch.rand(3, 48, 96, generator=rng) * 2 - 1
+    return torch.stack([wide[:, :, 40 - speed * t : 88 - speed * t] for t in range(count)])
+
+
+def middle(count: int) -> Tensor:
+    region = torch.zeros(count, 1, 48, 48)
+    region[:, :, 12:36, 12:36] = 1
+    return region
+
+
+def test_a_video_that_moves_as_its_original_has_no_error() -> None:
+    clip = moving()
+    errors = warping_errors(clip * 0.5, clip, middle(5), Shift())
+    assert errors.output < 1e-8
+    assert abs(errors.excess) < 1e-8
+
+
+def test_flicker_is_its_variance_and_counts_in_the_region_only() -> None:
+    clip = moving()
+    flicker = torch.tensor([0.1, -0.1, 0.1, -0.1, 0.1]).view(5, 1, 1, 1)
+    errors = warping_errors(clip * 0.5 + flicker, clip, middle(5), Shift())
+    # Differences of 0.2 in [-1, 1] are 0.1 in [0, 1].
+    assert errors.excess == pytest.approx(0.01, rel=1e-3)
+    outside = clip + flicker * (1 - middle(5))
+    inner = middle(5)
+    inner[:, :, :16] = inner[:, :, 32:] = 0
+    inner[..., :16] = inner[..., 32:] = 0
+    assert warping_errors(outside, clip, inner, Shift()).excess < 1e-8
+
+
+def test_pairs_across_a_cut_do_not_count() -> None:
+    clip = moving()
+    broken = clip.clone()
+    broken[3:] += 0.5
+    valid = torch.tensor([True, True, False, True])
+    assert warping_errors(broken, clip, middle(5), Shift()).excess > 0.01
+    assert abs(warping_errors(broken, clip, middle(5), Shift(), valid).excess) < 1e-8
+    none = warping_errors(broken, clip, middle(5), Shift(), torch.zeros(4, dtype=torch.bool))
+    assert math.isnan(none.output)
+
+
+def smooth(count: int, speed: float) -> Tensor:
+    y, x = np.mgrid[0:64, 0:64].astype(float)
+    frames = [
+        np.sin((x - speed * t) / 4) * np.cos((y + 3) / 5) + 0.3 * np.sin((x + y - speed * t) / 9)
+        for t in range(count)
+    ]
+    return torch.tensor(np.stack(frames), dtype=torch.float32)[:, None].expand(-1, 3, -1, -1) * 0.7
+
+
+def test_a_frozen_face_differs_in_motion_though_its_warping_error_may_be_small() -> None:
+    original = smooth(4, 1.5)
+    region = torch.zeros(4, 1, 64, 64)
+    region[:, :, 16:48, 16:48] = 1
+    frozen = original[:1].expand(4, -1, -1, -1)
+    assert flow_difference(original, original, region, FarnebackFlow()) == 0
+    assert flow_difference(frozen, original, region, FarnebackFlow()) == pytest.approx(
+        1.5, rel=0.15
+    )
+
+
+def test_unequal_lengths_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(4, 3, 48, 48\).*as many frames"):
+        warping_errors(moving(4), moving(5), middle(5), Shift())
+    with pytest.raises(ValueError, match="region"):
+        flow_difference(moving(5), moving(5), middle(4), Shift())
