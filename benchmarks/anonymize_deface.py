@@ -25,8 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, markdown_table, metadata, summary
-from benchmarks.common import write_results as write
+from benchmarks.common import RESULTS, Row, metadata, publish, summary
 from dp3_lightning.assets import asset_path
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.video import VideoReader, write_video
@@ -165,14 +164,7 @@ def main() -> None:
             "met": all(kept),
         },
     ]
-    content = {
-        "metadata": before,
-        "settings": {"repeats": arguments.repeats},
-        "results": {"rows": rows, "targets": targets},
-    }
-    write(arguments.output, content)
-    print(markdown_table(rows))
-    print(markdown_table(targets))
+    publish(arguments.output, before, {"repeats": arguments.repeats}, rows, targets)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, markdown_table, metadata
-from benchmarks.common import write_results as write
+from benchmarks.common import RESULTS, Row, metadata, publish
 from dp3_lightning.anonymize import PlanOptions, plan_video
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.verify import covered_share
@@ -149,14 +148,13 @@ def main() -> None:
             "met": all(row["area to that of all detections"] <= EXTRA_AREA for row in rows),
         },
     ]
-    content = {
-        "metadata": before,
-        "settings": {"seeds": arguments.seeds, "covered": COVERED, "max_gap": options.max_gap},
-        "results": {"rows": rows, "targets": targets},
-    }
-    write(arguments.output, content)
-    print(markdown_table(rows))
-    print(markdown_table(targets))
+    publish(
+        arguments.output,
+        before,
+        {"seeds": arguments.seeds, "covered": COVERED, "max_gap": options.max_gap},
+        rows,
+        targets,
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.clips import synthetic_frames
-from benchmarks.common import RESULTS, Row, markdown_table, metadata
-from benchmarks.common import write_results as write
+from benchmarks.common import RESULTS, Row, metadata, publish
 from dp3_lightning.video import write_video
 
 LIMIT = 1.10
@@ -89,14 +88,7 @@ def main() -> None:
             "met": all(ratio <= LIMIT for ratio in ratios.values()),
         }
     ]
-    content = {
-        "metadata": before,
-        "settings": {"size": "1280x720"},
-        "results": {"rows": rows, "targets": targets},
-    }
-    write(arguments.output, content)
-    print(markdown_table(rows))
-    print(markdown_table(targets))
+    publish(arguments.output, before, {"size": "1280x720"}, rows, targets)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import RESULTS, Row, in_turns, markdown_table, metadata, summary
-from benchmarks.common import write_results as write
+from benchmarks.common import RESULTS, Row, in_turns, metadata, publish, summary
 from dp3_lightning.allocator import keep_freed_memory
 from dp3_lightning.anonymize import (
     CheckOptions,
@@ -288,9 +287,7 @@ def main() -> None:
         "generator": Path(arguments.generator).name if arguments.generator else "untrained",
     }
     output = arguments.output or RESULTS / f"anonymize_{arguments.part}--cpu.json"
-    write(output, {"metadata": before, "settings": asked, "results": results})
-    print(markdown_table(results["rows"]))
-    print(markdown_table(results["targets"]))
+    publish(output, before, asked, results["rows"], results["targets"])
 
 
 if __name__ == "__main__":

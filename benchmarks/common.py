@@ -115,3 +115,27 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return "" if value is None else str(value)
+
+
+def publish(
+    output: Path,
+    before: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    rows: Sequence[Row],
+    targets: Sequence[Row],
+) -> None:
+    """Write a run's results and print them as tables.
+
+    Args:
+        output: JSON file.
+        before: :func:`metadata`, taken before the run.
+        settings: what was asked for.
+        rows: the figures.
+        targets: what they were to reach, and whether they do.
+    """
+    results = {"rows": list(rows), "targets": list(targets)}
+    write_results(
+        output, {"metadata": dict(before), "settings": dict(settings), "results": results}
+    )
+    print(markdown_table(rows))
+    print(markdown_table(targets))

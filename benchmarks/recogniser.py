@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, markdown_table, metadata
-from benchmarks.common import write_results as write
+from benchmarks.common import RESULTS, Row, metadata, publish
 from dp3_lightning.anonymize.picture_job import read_picture
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces import CenterFace, DlibEmbedder
@@ -106,16 +105,7 @@ def main() -> None:
         }
     ]
     settings = {"recogniser": "dlib", "pictures": sum(map(len, found.values()))}
-    write(
-        arguments.output,
-        {
-            "metadata": before,
-            "settings": settings,
-            "results": {"rows": rows, "targets": notes},
-        },
-    )
-    print(markdown_table(rows))
-    print(markdown_table(notes))
+    publish(arguments.output, before, settings, rows, notes)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.render import Failure
 from dp3_lightning.anonymize.verify import Checked
-from dp3_lightning.anonymize.workspace import write_json
 from dp3_lightning.faces.analysis import file_hash
+from dp3_lightning.whole_files import write_json
 
 MANIFEST_VERSION = 1
 UNRESOLVED = 3  # exit code

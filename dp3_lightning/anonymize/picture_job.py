@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import uuid
 from pathlib import Path
 
 import cv2
@@ -20,6 +18,7 @@ from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
+from dp3_lightning.whole_files import replaced
 
 _QUALITY = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
@@ -67,12 +66,8 @@ def write_picture(path: Path, picture: UInt8Array) -> None:
         whole = False
     if not whole:
         raise ValueError(f"Cannot write a picture as {path.suffix!r}: use .png or .jpg.")
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial{suffix}")
-    try:
+    with replaced(path) as partial:
         partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def plan_of_picture(source: Path, settings: Settings, detector: FaceDetector) -> Plan:

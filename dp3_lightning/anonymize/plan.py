@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from dp3_lightning.whole_files import write_text
 
 PLAN_VERSION = 1
 Action = Literal["generate", "blur", "keep"]
@@ -132,14 +132,7 @@ def write_plan(plan: Plan, path: str | Path) -> Path:
         body = ",\n".join("   " + json.dumps(row) for row in rows)
         blocks.append(f"  {opening}\n{body}\n  ]}}")
     text = "{\n" + ",\n".join(lines) + ',\n "tracks": [\n' + ",\n".join(blocks) + "\n ]\n}\n"
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(target, text)
     return target
 
 

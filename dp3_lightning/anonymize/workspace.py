@@ -7,28 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write strict JSON, all of it or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=1, allow_nan=False)
-            stream.write("\n")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from dp3_lightning.whole_files import write_json
 
 
 def digest_of(data: Any) -> str:
@@ -62,7 +48,7 @@ class Workspace:
             known = {"run_key": run_key, "secret": secret, "private": _locked(private, secret)}
             write_json(state, known)
             state.chmod(0o600)
-        for pattern in ("*.partial*", ".*.partial*", "*.tmp", "joined.*"):
+        for pattern in (".*.partial*", "joined.*"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
         self.secret = bytes.fromhex(known["secret"])

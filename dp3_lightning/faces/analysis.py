@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -19,6 +17,7 @@ import numpy as np
 from dp3_lightning.assets import AssetUnavailableError, cache_folder
 from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
+from dp3_lightning.whole_files import write_json
 
 ANALYSIS_VERSION = 1
 # Mean change of hue, saturation and value (levels of 0..255) from frame to frame that counts as a
@@ -294,10 +293,7 @@ def _read(entry: Path) -> VideoAnalysis | None:
 
 def _write(entry: Path, data: dict[str, Any]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(data, stream)
-    os.replace(temporary, entry)
+    write_json(entry, data, indent=None)
 
 
 def longest_face_run(analyses: Iterable[VideoAnalysis]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.reader import VideoReader
+from dp3_lightning.whole_files import replaced
 
 _COLORS = 256
 
@@ -33,15 +32,10 @@ def write_gif(path: Path, stretches: Sequence[Path], times: Sequence[Fraction]) 
     marks = [round((time - times[0]) * 100) for time in times]
     for i in range(1, len(marks)):
         marks[i] = max(marks[i], marks[i - 1] + 1)
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial.gif")
-    try:
-        last = marks[-1] - marks[-2] if len(marks) > 1 else 10
-        options = {"fflags": "+bitexact", "final_delay": str(last)}
-        with av.open(str(partial), "w", options=options) as container:
-            _write(container, _pictures(stretches), marks)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    last = marks[-1] - marks[-2] if len(marks) > 1 else 10
+    options = {"fflags": "+bitexact", "final_delay": str(last)}
+    with replaced(path) as partial, av.open(str(partial), "w", options=options) as container:
+        _write(container, _pictures(stretches), marks)
     return path
 
 

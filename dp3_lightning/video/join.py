@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -17,6 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from dp3_lightning.video.decoding import intact_packets
+from dp3_lightning.whole_files import replaced
 
 if TYPE_CHECKING:
     _Timed = tuple[Fraction, int, Packet[Any]]  # decoding time in seconds, number of the stream
@@ -50,14 +50,15 @@ def join_stretches(
             not one ``pts`` per picture.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+    # Bit-exact: no name of the program, no date.
+    options = {"fflags": "+bitexact", **timing_options(target, time_base)}
     try:
-        # Bit-exact: no name of the program, no date.
-        options = {"fflags": "+bitexact", **timing_options(target, time_base)}
-        with av.open(str(partial), "w", options=options) as container:
+        with (
+            replaced(target) as partial,
+            av.open(str(partial), "w", options=options) as container,
+        ):
             timed = _in_decoding_time(stretches, pts, time_base)
             _join(container, timed, stretches, time_base, sound_from)
-        os.replace(partial, target)
     except OSError:
         raise  # disk full, no permission: the message says it
     except ValueError as error:  # FFmpeg's refusals, and PyAV's
@@ -66,8 +67,6 @@ def join_stretches(
             f"{' and this sound' if sound_from else ''} ({error}): choose another suffix (.mkv "
             "takes everything) or leave the sound out."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

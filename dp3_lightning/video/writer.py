@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain, count
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
 from dp3_lightning.video.join import timing_options
+from dp3_lightning.whole_files import replaced
 
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi
 _RATE_LIMIT = 1001  # 29.97 and its like are exact multiples of 1/1001
@@ -79,19 +79,19 @@ def write_video(
         raise ValueError("Expected `pts` and `time_base` together or not at all, got one of them.")
     stamps = count() if pts is None else iter(pts)
     images = _checked(frames)
-    # The suffix stays last: FFmpeg chooses the container by it.
-    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+    first = next(images, None)
+    if first is None:
+        raise ValueError(f"No frames to write to {str(target)!r}: pass at least one frame.")
+    step = time_base or 1 / exact_rate
     try:
-        first = next(images, None)
-        if first is None:
-            raise ValueError(f"No frames to write to {str(target)!r}: pass at least one frame.")
-        step = time_base or 1 / exact_rate
-        with _open_output(partial, timing_options(target, step)) as container:
+        with (
+            replaced(target) as partial,
+            _open_output(partial, timing_options(target, step)) as container,
+        ):
             look = (tags, pix_fmt)
             stream = _add_stream(container, name, exact_rate, first.shape, options, look)
             stream.time_base = stream.codec_context.time_base = step
             _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
-        os.replace(partial, target)
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise  # disk full, no permission: the message says it
@@ -99,8 +99,6 @@ def write_video(
             f"Cannot write {str(target)!r}: encoder {name!r} says {error.strerror!r}. Choose a "
             "suffix, encoder and size that fit together, for example .mp4 and libx264."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 
