@@ -21,6 +21,7 @@ from dp3_lightning.structures import Window
 
 _GAP_SIGMA = 0.75  # pixels of forward-backward error that halve the trust, about
 _SHADE_SIGMA = 0.2  # change of brightness along the flow, of the range [-1, 1]
+_DETAIL_STEEPNESS = 3.0  # details pass from one key to the next in a third of the way
 _FLOOR = 0.02  # trust in the worst pixel: where neither key is any good both count alike
 
 
@@ -165,15 +166,42 @@ def carry(
         if not usable:
             continue
         moved = torch.stack([_warped(drawn[k], flow, holes[k]) for k, flow, _ in usable])
+        trust = torch.stack([trust.to(moved) + _FLOOR for _, _, trust in usable])
         span = max(near[-1][0] - near[0][0], 1)
-        weights = torch.stack(
-            [
-                (1 - _ease(abs(frame - key) / span)) * (trust.to(moved) + _FLOOR)
-                for key, _, trust in usable
-            ]
-        )
-        result[frame] = (moved * weights).sum(0) / weights.sum(0)
+        shares = [abs(frame - key) / span for key, _, _ in usable]
+        result[frame] = _mixed(moved, trust, shares)
     return result
+
+
+def _mixed(moved: Tensor, trust: Tensor, shares: Sequence[float]) -> Tensor:
+    """Mix what two keys give for a frame: colours slowly, details from the nearer one.
+
+    The mean of two faces that differ a little is blurred; coarse colours have nothing to lose.
+
+    Args:
+        moved: ``(K, 3, H, W)``.
+        trust: ``(K, 1, H, W)``.
+        shares: distance of each key, of the way between the two.
+    """
+    sigma = moved.shape[-1] / 32
+    coarse = torch.stack([_blurred(image, sigma) for image in moved])
+    fine = moved - coarse
+    result = torch.zeros_like(moved[0])
+    for band, steepness in ((coarse, 1.0), (fine, _DETAIL_STEEPNESS)):
+        weight = torch.tensor([1 - _ease(_steep(share, steepness)) for share in shares])
+        weights = weight.view(-1, 1, 1, 1) * trust + 1e-9
+        result += (band * weights).sum(0) / weights.sum(0)
+    return result
+
+
+def _steep(share: float, steepness: float) -> float:
+    return min(max((share - 0.5) * steepness + 0.5, 0.0), 1.0)
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    levels = image.permute(1, 2, 0).contiguous().numpy()
+    blurred = cv2.GaussianBlur(levels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(blurred).permute(2, 0, 1)
 
 
 def _neighbours(keys: Sequence[int], frame: int) -> tuple[int, int]:

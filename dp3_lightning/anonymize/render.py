@@ -32,7 +32,8 @@ from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.threads import single_thread
 
-_OFFSET_LIMIT = 0.3  # largest colour correction, of the range [-1, 1]
+_OFFSET_LIMIT = 0.15  # largest colour correction, of the range [-1, 1]
+_RIM = 64  # a rim is this part of the crop wide
 _OFFSET_SIGMA = 5.0  # frames over which corrections are averaged
 
 
@@ -43,7 +44,7 @@ class RenderOptions:
     Attributes:
         propagation: how often faces are drawn anew, see :meth:`Propagation.parse`.
         feather: width of the blending band around the box, of its longer side.
-        color_match: shift the colours of a drawn face so that its band fits the real one.
+        color_match: shift the colours of a drawn face so that its rim fits what it meets.
         padded: what becomes of the frames that a track was extended by at its ends: nobody was
             detected there, so a drawn face may hang in the air.
         fallback: treatment of what cannot or should not be drawn.
@@ -56,7 +57,7 @@ class RenderOptions:
     """
 
     propagation: str = "adaptive"
-    feather: float = 0.08
+    feather: float = 0.03
     color_match: bool = True
     padded: Literal["blur", "generate"] = "blur"
     fallback: Treatment = "blur"
@@ -132,6 +133,18 @@ class _Run:
     def holes(self) -> list[Window]:
         start = self.first - self.track.start
         return self.geometry.holes[start : start + len(self.real)]
+
+
+def _rims(hole: Window, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Pixels just inside and just outside a hole, two masks ``(H, W)``."""
+    x0, y0, x1, y1 = hole
+    width = max(1, int(size[0]) // _RIM)
+    masks = []
+    for grow in (-width, 0, width):
+        mask = torch.zeros(int(size[0]), int(size[1]), dtype=torch.bool)
+        mask[max(y0 - grow, 0) : max(y1 + grow, 0), max(x0 - grow, 0) : max(x1 + grow, 0)] = True
+        masks.append(mask)
+    return masks[1] & ~masks[0], masks[2] & ~masks[1]
 
 
 class FaceRenderer:
@@ -333,24 +346,17 @@ class FaceRenderer:
             return None
 
     def _match_colors(self, run: _Run, images: dict[int, Tensor]) -> None:
-        """Shift drawn faces so that their band has the colour of the real one, smoothly in time."""
+        """Shift drawn faces so that their rim has the colour of what it meets, smoothly in time."""
         if not self.options.color_match or not images:
             return
-        assert self.generator is not None
         keys = sorted(images)
         offsets, weights = [], []
         for key in keys:
-            x0, y0, x1, y1 = run.holes[key]
-            index = run.first + key - run.track.start
-            i0, j0, i1, j1 = run.geometry.inner(index, self.generator.image_size)
-            band = torch.zeros(images[key].shape[-2:], dtype=torch.bool)
-            band[y0:y1, x0:x1] = True
-            band[j0:j1, i0:i1] = False
-            band &= (run.safe[key] > -1).any(0)  # outside the frame it is black
-            n_pixels = int(band.sum())
-            offset = torch.zeros(3)
+            within, without = _rims(run.holes[key], images[key].shape[-2:])
+            without &= (run.safe[key] > -1).any(0)  # outside the frame it is black
+            offset, n_pixels = torch.zeros(3), int(without.sum())
             if n_pixels:
-                offset = (run.safe[key] - images[key])[:, band].mean(1)
+                offset = run.safe[key][:, without].mean(1) - images[key][:, within].mean(1)
             offsets.append(offset.clamp(-_OFFSET_LIMIT, _OFFSET_LIMIT))
             weights.append(float(n_pixels))
         times = torch.tensor(keys, dtype=torch.float32)
