@@ -307,8 +307,7 @@ class FaceRenderer:
             for (i, key), image in zip(batch, images, strict=True):
                 if image is None:
                     continue
-                x0, y0, x1, y1 = runs[i].holes[key]
-                if not torch.isfinite(image[:, y0:y1, x0:x1]).all():
+                if not torch.isfinite(image).all():
                     reason = "the generator gave values that are not numbers"
                     index = runs[i].first + key
                     result.failures.append(Failure(index, runs[i].track.person, reason))
