@@ -19,6 +19,7 @@ usage: dp3 <command> [options]
 
   fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
   anonymize IN -o OUT            replace the faces of videos and pictures; --help
+  evaluate OUT --original IN     how steady, sharp, alive and anonymous; --help
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
   weights list|get|check|convert look at, fetch, check and convert weights of generators
   export CHECKPOINT OUT          write the averaged generator for other tools
@@ -52,6 +53,10 @@ def main(args: Sequence[str] | None = None) -> None:
         _report_errors(lambda: sys.exit(run(arguments[1:])))
     elif command == "anonymize":
         _report_errors(lambda: _anonymize(arguments[1:]))
+    elif command == "evaluate":
+        from dp3_lightning.evaluation.command import evaluate_command
+
+        _report_errors(lambda: sys.exit(evaluate_command(arguments[1:])))
     elif command == "assets":
         _list_assets()
     elif command == "doctor":

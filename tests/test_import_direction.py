@@ -46,6 +46,8 @@ ALLOWED = {
     "data": BOTTOM | {"faces", "video", "optical_flow"},
     "anonymize": BOTTOM | {"faces", "generators", "optical_flow", "reports", "video"},
     "metrics": BOTTOM | {"losses", "optical_flow"},
+    "evaluation": BOTTOM
+    | {"anonymize", "faces", "losses", "metrics", "optical_flow", "reports", "video"},
     "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},

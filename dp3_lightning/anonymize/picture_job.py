@@ -14,7 +14,7 @@ from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
 from dp3_lightning.anonymize.render import FaceRenderer
-from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
@@ -110,11 +110,7 @@ def anonymize_picture(
             break
         plan = plan.with_blur(alike)
     write_picture(output, rendered.frames[0])
-    identity = (
-        {"skipped": why_not}
-        if embedder is None
-        else {"recogniser": embedder.name, "threshold": embedder.threshold}
-    )
+    identity = identity_record(embedder, why_not, drawing.generator is not None)
     record = manifest_of(
         plan,
         outcome,

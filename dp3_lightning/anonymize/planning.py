@@ -23,10 +23,13 @@ from dp3_lightning.faces.tracker import link_detections, pairwise_iou, smooth_bo
 from dp3_lightning.structures import FaceDetector, FloatArray, Track, UInt8Array
 from dp3_lightning.video import VideoReader
 
-# Where a face was not detected it may have moved: the box grows with the time to the nearest
-# detection, by this share of its side per second on every side, up to a limit.
-_DRIFT = 0.6
-_DRIFT_LIMIT = 0.25
+# Where a face was not detected it may have moved otherwise than in between: the box grows with the
+# time to the nearest detection, by a share of its side per second, and by a share of the fastest
+# step nearby, on every side, up to a limit.
+_DRIFT = 0.5
+_DRIFT_OF_MOTION = 0.5
+_DRIFT_LIMIT = 0.3
+_MOVES_ON = 3  # frames for which a face is taken to move on as it did, beyond a track's ends
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def _planned(
     after = min(gap, ceiling - track.stop)
     boxes = _covering(track.boxes, smooth_boxes(track.boxes, options.smooth_window))
     boxes = np.concatenate(
-        [np.repeat(boxes[:1], before, axis=0), boxes, np.repeat(boxes[-1:], after, axis=0)]
+        [_beyond(boxes, before)[::-1], boxes, _beyond(boxes[::-1], after)],
     )
     detected = np.concatenate([np.zeros(before, bool), track.detected, np.zeros(after, bool)])
     boxes = _grown_with_doubt(boxes, detected, rate)
@@ -215,15 +218,32 @@ def _covering(detected: FloatArray, smooth: FloatArray) -> FloatArray:
     return covering
 
 
+def _beyond(boxes: FloatArray, count: int) -> FloatArray:
+    """Boxes for frames before a track, nearest first: where it began, and where it came from."""
+    start = boxes[0]
+    step = boxes[0] - boxes[1] if len(boxes) > 1 else np.zeros(4)
+    reached = start + step * np.minimum(np.arange(1, count + 1), _MOVES_ON)[:, None]
+    low, high = np.minimum(start[:2], reached[:, :2]), np.maximum(start[2:], reached[:, 2:])
+    beyond: FloatArray = np.concatenate([low, high], axis=1)
+    return beyond
+
+
 def _grown_with_doubt(
     boxes: FloatArray, detected: npt.NDArray[np.bool_], rate: float
 ) -> FloatArray:
     """Grow boxes by the time to the nearest detection."""
     known = np.flatnonzero(detected)
     distance = np.abs(np.arange(len(boxes))[:, None] - known).min(axis=1)
-    share = np.minimum(_DRIFT * distance / rate, _DRIFT_LIMIT)[:, None]
-    side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
-    grown: FloatArray = boxes + share * side * np.array([-1.0, -1.0, 1.0, 1.0])
+    side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1)
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    steps = np.linalg.norm(np.diff(centers, axis=0, prepend=centers[:1]), axis=1)
+    # What is interpolated moves less than what was seen: take the fastest step nearby.
+    speed = np.array([steps[max(i - 4, 0) : i + 6].max() for i in range(len(steps))])
+    doubt = _DRIFT * side * distance / rate + _DRIFT_OF_MOTION * speed * (distance > 0)
+    outside = (np.arange(len(boxes)) < known[0]) | (np.arange(len(boxes)) > known[-1])
+    doubt = np.where(outside, 2 * doubt, doubt)  # known from one side only
+    by = np.minimum(doubt, _DRIFT_LIMIT * side)[:, None]
+    grown: FloatArray = boxes + by * np.array([-1.0, -1.0, 1.0, 1.0])
     return grown
 
 

@@ -55,3 +55,18 @@ def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
     if check.identity_threshold is not None:
         embedder.threshold = check.identity_threshold
     return embedder, ""
+
+
+def identity_record(
+    embedder: FaceEmbedder | None, why_not: str, faces_are_drawn: bool
+) -> dict[str, Any]:
+    """What the manifest says of the identity check: by what it judged, or why it did not."""
+    if embedder is None:
+        return {"skipped": why_not}
+    if not faces_are_drawn:
+        return {"skipped": "no faces are drawn"}
+    return {
+        "recogniser": embedder.name,
+        "threshold": embedder.threshold,
+        "evidence": getattr(embedder, "evidence", None),
+    }

@@ -22,7 +22,7 @@ from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_video
 from dp3_lightning.anonymize.render import FaceRenderer
-from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
 from dp3_lightning.faces.analysis import file_hash
@@ -260,19 +260,14 @@ class VideoJob:
             output_sha256=file_hash(joined),
             drawing=self.drawing.describe(),
             settings=self.settings.recorded(),
-            identity=self._identity_record(),
+            identity=identity_record(
+                self.embedder, self.no_identity, self.drawing.generator is not None
+            ),
         )
         # The record first: an output without one could not be told from somebody else's file.
         write_manifest(self.output, record)
         os.replace(joined, self.output)
         workspace.remove()
-
-    def _identity_record(self) -> dict[str, Any]:
-        if self.embedder is None:
-            return {"skipped": self.no_identity}
-        if self.drawing.generator is None:
-            return {"skipped": "no faces are drawn"}
-        return {"recogniser": self.embedder.name, "threshold": self.embedder.threshold}
 
 
 def _repeated(last: UInt8Array | None, before: Path | None, like: UInt8Array) -> UInt8Array:

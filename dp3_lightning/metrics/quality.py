@@ -41,11 +41,13 @@ class FeaturePool:
     "MobileNetV2 Frechet distance", never as FID.
 
     Args:
-        weights: torchvision's ``mobilenet_v2`` state dict file.
+        weights: torchvision's ``mobilenet_v2`` state dict file, or the network built from it.
     """
 
-    def __init__(self, weights: str | Path) -> None:
-        self._net = MobileNetV2Distance(weights)
+    def __init__(self, weights: str | Path | MobileNetV2Distance) -> None:
+        if not isinstance(weights, MobileNetV2Distance):
+            weights = MobileNetV2Distance(weights)
+        self._net = weights
         self._rows: list[FloatArray] = []
 
     @torch.no_grad()
@@ -61,7 +63,9 @@ class FeaturePool:
         return rows
 
     @classmethod
-    def of(cls, weights: str | Path, batches: Iterable[Tensor]) -> FeaturePool:
+    def of(
+        cls, weights: str | Path | MobileNetV2Distance, batches: Iterable[Tensor]
+    ) -> FeaturePool:
         """Return a pool of all batches."""
         pool = cls(weights)
         for batch in batches:

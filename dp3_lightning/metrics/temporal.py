@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from dp3_lightning.losses.flow_consistency import warping_error
-from dp3_lightning.optical_flow import FlowEstimator
+from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,82 @@ def flow_difference(
     length = (made - real).square().sum(1, keepdim=True).sqrt()
     total = weight.sum()
     return float((length * weight).sum() / total) if total > 0 else float("nan")
+
+
+class WarpingError(Metric):
+    """:func:`warping_errors` over many clips, synced over processes; clips count by their pairs.
+
+    Args:
+        estimator: optical flow; default :class:`FarnebackFlow`.
+    """
+
+    output_sum: Tensor
+    original_sum: Tensor
+    pairs: Tensor
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(self, estimator: FlowEstimator | None = None) -> None:
+        super().__init__()
+        self.estimator = estimator or FarnebackFlow()
+        for name in ("output_sum", "original_sum", "pairs"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        output: Tensor,
+        original: Tensor,
+        region: Tensor,
+        pair_valid: Tensor | None = None,
+    ) -> None:
+        """Take in one clip; see :func:`warping_errors`. A clip without any pair changes nothing."""
+        found = warping_errors(output, original, region, self.estimator, pair_valid)
+        if math.isnan(found.output):
+            return
+        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
+        self.output_sum += found.output * count
+        self.original_sum += found.original * count
+        self.pairs += count
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``output``, ``original`` and ``excess``; NaN without any pair."""
+        output, original = self.output_sum / self.pairs, self.original_sum / self.pairs
+        return {"output": output, "original": original, "excess": output - original}
+
+
+class FlowDifference(Metric):
+    """:func:`flow_difference` (tOF) over many clips, synced over processes.
+
+    Args:
+        estimator: optical flow; default :class:`FarnebackFlow`, as TecoGAN's.
+    """
+
+    total: Tensor
+    pairs: Tensor
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(self, estimator: FlowEstimator | None = None) -> None:
+        super().__init__()
+        self.estimator = estimator or FarnebackFlow()
+        for name in ("total", "pairs"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        output: Tensor,
+        original: Tensor,
+        region: Tensor,
+        pair_valid: Tensor | None = None,
+    ) -> None:
+        """Take in one clip; see :func:`flow_difference`."""
+        value = flow_difference(output, original, region, self.estimator, pair_valid)
+        if math.isnan(value):
+            return
+        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
+        self.total += value * count
+        self.pairs += count
+
+    def compute(self) -> Tensor:
+        """Return the mean length in pixels; NaN without any pair."""
+        return self.total / self.pairs

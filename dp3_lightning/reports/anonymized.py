@@ -5,20 +5,15 @@ Everything on it comes from the output and its manifest. It never opens the orig
 
 from __future__ import annotations
 
-import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
+from dp3_lightning.reports.pages import page, thumbnails
+from dp3_lightning.whole_files import write_text
 
-from dp3_lightning.structures import UInt8Array
-from dp3_lightning.video import VIDEO_SUFFIXES, VideoReader
-
-_THUMBNAILS = 8
 _WIDTH = 960  # of the timeline
 _COLORS = {
     "detected": "#2f7d5b",
@@ -26,24 +21,6 @@ _COLORS = {
     "padded": "#8fa3b8",
     "edited": "#6a5acd",
 }
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;
-color:#1d2733;background:#fff}
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
-.verdict{padding:.6rem 1rem;border-radius:.4rem;font-weight:600}
-.safe{background:#e2f3ea;color:#17543a}.unsafe{background:#fbe3e1;color:#8c1d18}
-.strip{display:grid;grid-template-columns:repeat(4,1fr);gap:.5rem}
-figure{margin:0}figure img{width:100%;border-radius:.3rem;display:block}
-figcaption{color:#5b6875;font-size:.8rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;
-border-bottom:1px solid #e3e7eb;vertical-align:top}th{font-weight:600}
-svg{width:100%;height:auto;background:#f5f7f9;border-radius:.3rem}
-.key span{display:inline-block;margin-right:1.2rem}
-.key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.2rem;margin-right:.35rem;
-vertical-align:-1px}
-pre{background:#f5f7f9;padding:1rem;overflow:auto;font-size:.8rem;border-radius:.3rem}
-code{overflow-wrap:anywhere}
-"""
 
 
 def report_path(output: Path) -> Path:
@@ -68,53 +45,23 @@ def write_report(output: str | Path) -> Path:
     if not manifest.is_file():
         raise FileNotFoundError(f"No manifest at {str(manifest)!r}: anonymize the video again.")
     record = json.loads(manifest.read_text(encoding="utf-8"))
-    page = report_path(target)
-    page.write_text(_page(record, _thumbnails(target)), encoding="utf-8")
-    return page
+    path = report_path(target)
+    title = f"{html.escape(record['output']['name'])}, anonymized"
+    write_text(path, page(title, _body(record, target)))
+    return path
 
 
-def _thumbnails(output: Path) -> list[tuple[str, str]]:
-    """Captions and data addresses of a few frames of the output."""
-    if output.suffix.lower() not in VIDEO_SUFFIXES:
-        data = np.frombuffer(output.read_bytes(), np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        return [] if picture is None else [("", _embedded(picture[..., ::-1]))]
-    with VideoReader(output) as reader:
-        count = min(_THUMBNAILS, len(reader))
-        wanted = np.unique(np.linspace(0, len(reader) - 1, count).astype(int)).tolist()
-        times = reader.times
-        return [(f"frame {i}, {float(times[i]):.2f} s", _embedded(reader.frame(i))) for i in wanted]
-
-
-def _embedded(frame: UInt8Array) -> str:
-    width = 320
-    height = max(1, round(frame.shape[0] * width / frame.shape[1]))
-    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def _page(record: Mapping[str, Any], thumbnails: Sequence[tuple[str, str]]) -> str:
-    name = html.escape(record["output"]["name"])
-    pictures = "".join(
-        f'<figure><img src="{data}" alt="{html.escape(caption) or name}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, data in thumbnails
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<link rel="icon" href="data:,"><title>{name}, anonymized</title><style>{_STYLE}</style></head><body>
-<h1>{name}</h1><p>{html.escape(record["tool"])}, generator
+def _body(record: Mapping[str, Any], output: Path) -> str:
+    settings = {key: value for key, value in record.items() if key not in _SHOWN}
+    return f"""<h1>{html.escape(record["output"]["name"])}</h1>
+<p>{html.escape(record["tool"])}, generator
 <code>{html.escape(str(record["generator"]["name"]))}</code></p>
 {_verdict(record)}
-<h2>Output</h2><div class="strip">{pictures}</div>
+<h2>Output</h2>{thumbnails(output)}
 <h2>Tracks</h2>{_timeline(record)}{_key()}{_track_table(record)}
 <h2>What did not go as planned</h2>{_incidents(record)}
 <h2>Settings and hashes</h2><details><summary>Show</summary>
-<pre>{html.escape(json.dumps({k: v for k, v in record.items() if k not in _SHOWN}, indent=1))}</pre>
-</details></body></html>
-"""
+<pre>{html.escape(json.dumps(settings, indent=1))}</pre></details>"""
 
 
 _SHOWN = {"tracks", "failures", "verify"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp3_lightning.metrics import flow_difference, warping_errors
+from dp3_lightning.metrics import FlowDifference, WarpingError, flow_difference, warping_errors
 from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 
 
@@ -94,3 +94,30 @@ def test_unequal_lengths_are_named() -> None:
         warping_errors(moving(4), moving(5), middle(5), Shift())
     with pytest.raises(ValueError, match="region"):
         flow_difference(moving(5), moving(5), middle(4), Shift())
+
+
+def test_classes_average_over_pairs_of_clips() -> None:
+    long, short = smooth(6, 1.5), smooth(3, 1.0)
+    region = torch.zeros(6, 1, 64, 64)
+    region[:, :, 16:48, 16:48] = 1
+    metric, motion = WarpingError(), FlowDifference()
+    assert torch.isnan(motion.compute())
+    single = []
+    for clip in (long, short):
+        noisy = clip + 0.1 * torch.rand(clip.shape, generator=torch.Generator().manual_seed(1))
+        part = region[: len(clip)]
+        metric.update(noisy, clip, part)
+        motion.update(noisy, clip, part)
+        single.append(
+            (
+                warping_errors(noisy, clip, part, FarnebackFlow()),
+                flow_difference(noisy, clip, part, FarnebackFlow()),
+            )
+        )
+    # One frame has no pair and changes nothing.
+    metric.update(long[:1], long[:1], region[:1])
+    found = metric.compute()
+    expected = (5 * single[0][0].output + 2 * single[1][0].output) / 7
+    assert float(found["output"]) == pytest.approx(expected)
+    assert float(found["excess"]) == pytest.approx(float(found["output"] - found["original"]))
+    assert float(motion.compute()) == pytest.approx((5 * single[0][1] + 2 * single[1][1]) / 7)
