@@ -38,7 +38,7 @@ class Propagation:
     """
 
     mode: str = "adaptive"
-    every: int = 16
+    every: int = 24
     max_untrusted: float = 0.35
     max_motion: float = 0.08
 
