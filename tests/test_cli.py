@@ -18,6 +18,7 @@ from dp3_lightning.training import ROOT_REFERENCE, replace_root
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+FIT = [path for path in CONFIGS if not path.stem.startswith("anonymize")]
 ABLATIONS = sorted((ROOT / "configs/ablations").glob("*.yaml"))
 
 
@@ -28,7 +29,17 @@ def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     return yaml.safe_load(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_the_configuration_of_many_files_parses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(
+            ["predict", "--config", str(ROOT / "configs/anonymize_many.yaml"), "--print_config"]
+        )
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["class_path"] == "dp3_lightning.modules.Anonymizer"
+    assert config["model"]["init_args"]["settings"]["render"]["propagation"] == "adaptive"
+
+
+@pytest.mark.parametrize("path", FIT, ids=lambda p: p.stem)
 def test_every_configuration_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = printed_config(capsys, "--config", str(path))
     assert config["model"]["class_path"] == "dp3_lightning.modules.VideoFineTuner"
@@ -246,7 +257,7 @@ def test_output_folder_is_put_where_the_configuration_refers_to_it() -> None:
 
 
 def test_every_configuration_keeps_all_files_below_the_output_folder() -> None:
-    for path in CONFIGS:
+    for path in FIT:
         folders = re.findall(r'(?:save_dir|dirpath): "?([^\s,"]+)', path.read_text())
         assert len(folders) == 3, path
         assert all(folder.startswith(ROOT_REFERENCE) for folder in folders), path

@@ -249,7 +249,11 @@ def test_a_drawn_face_that_passes_for_the_real_one_is_blurred(
     assert track["action"] == "generate"
     assert track["distance_to_original"]["n"] == 3
     assert track["distance_to_original"]["min"] > 0.5
-    assert record["identity"] == {"recogniser": "mean-color", "threshold": 0.2}
+    assert record["identity"] == {
+        "recogniser": "mean-color",
+        "threshold": 0.2,
+        "evidence": None,
+    }
 
     outcome = run(source, tmp_path / "alike.mp4", grey, **options)
     record = read_manifest(tmp_path / "alike.mp4")
