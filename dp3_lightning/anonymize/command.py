@@ -233,7 +233,8 @@ class _Batch:
         for number, pair in enumerate(self.pairs, start=1):
             if len(self.pairs) > 1:
                 self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
-            if not self.settings.output.overwrite and self._done(pair):
+            # A plan may have been edited since: what it made before is not what it says now.
+            if self.plan is None and not self.settings.output.overwrite and self._done(pair):
                 print(f"{pair.output}: done before")
                 continue
             try:

@@ -114,7 +114,7 @@ class DeviceOptions:
 
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
-        precision: ``32``; ``bf16`` is about twice as fast where the processor has it, and not to be
+        precision: ``32``; ``bf16`` draws about twice as fast where the processor has it, and is not to be
             told apart (48 dB); ``16`` for GPUs.
     """
 

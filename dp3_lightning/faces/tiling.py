@@ -16,8 +16,8 @@ _INSIDE = 0.7  # share of the smaller box inside the larger, from which two boxe
 class TiledDetector:
     """Runs a detector on the whole frame and on overlapping tiles, and merges what it finds.
 
-    A detector that shrinks frames to 640 pixels finds faces from about 30 pixels in Full HD; with
-    2 x 2 tiles from about 16, for five times the work.
+    A detector that shrinks frames to 640 pixels sees Full HD at a third of its size, and two tiles
+    of it at 0.58, for three times the work.
 
     Args:
         detector: any face detector.

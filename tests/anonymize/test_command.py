@@ -468,3 +468,16 @@ def test_a_deep_picture_is_refused_or_converted(tmp_path: Path) -> None:
     made = read_picture(tmp_path / "out.png")
     assert not painted_pixels(made).any()
     assert np.array_equal(made[-8:, -8:], (deep[-8:, -8:] // 257).astype(np.uint8))
+
+
+def test_another_plan_is_not_done_before(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", moving(4))
+    output = tmp_path / "out.mp4"
+    assert anonymize(source, "-o", output, "--dry-run") == 0
+    plan = tmp_path / "out.mp4.plan.json"
+    assert anonymize(source, "-o", output, "--plan", plan) == 0
+    plan.write_text(plan.read_text().replace("person-1", "anna"))
+    with pytest.raises(FileExistsError, match="exists"):
+        anonymize(source, "-o", output, "--plan", plan)
+    assert anonymize(source, "-o", output, "--plan", plan, "--overwrite") == 0
+    assert record_of(output)["tracks"][0]["person"] == "anna"
