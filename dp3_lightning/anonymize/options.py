@@ -114,8 +114,8 @@ class DeviceOptions:
 
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
-        precision: ``32``; ``bf16`` draws about twice as fast where the processor has it, and is not to be
-            told apart (48 dB); ``16`` for GPUs.
+        precision: ``32``; ``bf16`` draws about twice as fast where the processor has it, and is not
+            to be told apart (48 dB); ``16`` for GPUs.
     """
 
     device: str = "auto"

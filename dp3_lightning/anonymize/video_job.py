@@ -96,6 +96,12 @@ class VideoJob:
         """Do it; returns what happened, which the manifest beside the output says too."""
         private = self.settings.people.pseudonym_key or ""
         workspace = Workspace(self.output, self._run_key(), private)
+        try:
+            return self._run_in(workspace)
+        finally:
+            workspace.close()
+
+    def _run_in(self, workspace: Workspace) -> Outcome:
         # As the file has it, rounding included: a run that goes on must find the same plan.
         plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
         self.styles = self.drawing.styles(plan, self.settings.people, workspace.secret)

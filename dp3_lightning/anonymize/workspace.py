@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.whole_files import write_json
@@ -35,15 +41,20 @@ class Workspace:
         folder: ``.NAME.dp3work`` beside the output, readable by its owner only.
         secret: random bytes that the pseudonyms of this run come from. They outlive a crash, so
             that people keep their faces, and go with the folder when the run is complete.
+
+    Raises:
+        FileExistsError: another run is at this output.
     """
 
     def __init__(self, output: Path, run_key: str, private: str = "") -> None:
         self.folder = output.with_name(f".{output.name}.dp3work")
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock = _locked_folder(self.folder)
         state = self.folder / "run.json"
         known = _read_json(state)
         if known is None or known.get("run_key") != run_key or not _fits(known, private):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(mode=0o700)
+            for path in self.folder.iterdir():
+                path.unlink()
             secret = secrets.token_hex(32)
             known = {"run_key": run_key, "secret": secret, "private": _locked(private, secret)}
             write_json(state, known)
@@ -82,6 +93,33 @@ class Workspace:
     def remove(self) -> None:
         """Delete the folder: the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let another run have the folder; what is in it stays."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked_folder(folder: Path) -> int | None:
+    """Lock a folder for this process; the lock goes with the process, however that ends.
+
+    Returns:
+        What to close; None on systems without such locks.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise FileExistsError(
+            f"Another run is writing {folder.name.removeprefix('.').removesuffix('.dp3work')!r} "
+            "at this moment: wait for it, or choose another output."
+        ) from error
+    return descriptor
 
 
 def _locked(private: str, secret: str) -> str:

@@ -21,7 +21,7 @@ from dp3_lightning.anonymize import Drawing, plan_video, video_job
 from dp3_lightning.anonymize.manifest import manifest_path, read_manifest
 from dp3_lightning.anonymize.video_job import VideoJob
 from dp3_lightning.generators import SolidGenerator
-from dp3_lightning.structures import UInt8Array
+from dp3_lightning.structures import Detection, UInt8Array
 from dp3_lightning.video import UnreadableVideoError, VideoReader, write_video
 from dp3_lightning.video.color import ColorTags, rgb_to_picture
 from tests.anonymize.anonymize_fixtures import (
@@ -769,3 +769,28 @@ def test_a_suffix_that_holds_no_video_is_refused_before_the_work(tmp_path: Path)
         with pytest.raises(ValueError, match="suffix"):
             run(source, tmp_path / name)
         assert not (tmp_path / name).exists()
+
+
+def test_two_runs_at_one_output_do_not_meet(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", moving(6))
+    output = tmp_path / "out.mp4"
+
+    class Meanwhile(SquareDetector):
+        """Starts a second run while the first one is looking for faces."""
+
+        refused = ""
+
+        def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
+            if not self.refused:
+                self.refused = "being asked"
+                with pytest.raises(FileExistsError, match="Another run is writing") as no:
+                    run(source, output)
+                self.refused = str(no.value)
+            return super().__call__(frames)
+
+    detector = Meanwhile()
+    run(source, output, detector=detector)
+    assert "wait for it" in detector.refused
+    assert done(source, output)
+    assert leftovers(tmp_path) == []
+    run(source, output, overwrite=True)  # the lock is gone
