@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -191,3 +192,16 @@ def run(arguments: Sequence[str]) -> None:
         parser_kwargs={"prog": "dp3"},
         args=list(arguments),
     )
+    _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Join the threads of the process group after a run that succeeded.
+
+    Lightning does so at exit for NCCL only. A Gloo thread that still holds a tensor while the
+    interpreter ends aborts a process whose work is done (pytorch/pytorch#179291). After a failure
+    nothing is joined: the other ranks may still wait in a collective.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # the trainer's cycles hold the group
+        torch.distributed.destroy_process_group()

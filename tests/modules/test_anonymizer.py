@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -126,10 +127,16 @@ def test_what_is_done_is_not_done_again(folder: Path, tmp_path: Path) -> None:
     assert {p for p in before if before[p] != after[p]} == {out / "a.mp4"}
 
 
-def run_processes(folder: Path, output: Path, log: Path) -> subprocess.CompletedProcess[str]:
+def run_processes(
+    folder: Path,
+    output: Path,
+    log: Path,
+    devices: int = 2,
+    start: Sequence[str] = ("-m", "dp3_lightning"),
+) -> subprocess.CompletedProcess[str]:
     config = {
         "trainer": {
-            "accelerator": "cpu", "devices": 2, "strategy": "ddp", "logger": False,
+            "accelerator": "cpu", "devices": devices, "strategy": "ddp", "logger": False,
             "enable_progress_bar": False, "default_root_dir": str(output.parent),
         },
         "model": {
@@ -152,7 +159,7 @@ def run_processes(folder: Path, output: Path, log: Path) -> subprocess.Completed
         "DP3_CACHE": str(output.parent / "cache"),
     }  # fmt: skip
     return subprocess.run(
-        [sys.executable, "-m", "dp3_lightning", "predict", "--config", str(path)],
+        [sys.executable, *start, "predict", "--config", str(path)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -184,3 +191,28 @@ def test_one_file_and_two_processes(tmp_path: Path) -> None:
     result = run_processes(tmp_path / "in", tmp_path / "out", tmp_path / "log")
     assert result.returncode == 0, result.stderr[-3000:]
     assert done(tmp_path / "in/a.mp4", tmp_path / "out/a.mp4")
+
+
+# A thread of Gloo that outlives the run may abort the interpreter's end.
+NAMES_OF_THREADS = """
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from dp3_lightning.training import run
+run(sys.argv[1:])
+print("threads:", *[f.read_text().strip() for f in Path("/proc/self/task").glob("*/comm")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="names of threads are read from /proc")
+def test_a_run_leaves_no_thread_of_its_process_group(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in/a.mp4", moving(2))
+    start = ("-c", NAMES_OF_THREADS)
+    result = run_processes(tmp_path / "in", tmp_path / "out", tmp_path / "log", 1, start)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "distributed_backend=gloo" in result.stderr
+    threads = result.stdout.rpartition("threads:")[2]
+    assert "python" in threads
+    assert "gloo" not in threads
