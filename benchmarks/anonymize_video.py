@@ -8,8 +8,8 @@ recorded pictures in the tests. Both sides use the same weights in the same fast
 per person and truncation 0.5, so that what differs is what this package adds around the generator.
 Times are whole runs (detection, rendering, checking, encoding) with an empty detection cache, in
 alternating order. Faces are scored in a square view that follows them smoothly, with Farneback
-flow; rendering uses DIS. "ours, off" draws
-every frame, "ours" carries faces between drawn ones.
+flow; rendering uses DIS. "ours, off" draws every frame, "ours" carries faces between drawn ones.
+Figures are those of `dp3 evaluate`.
 
     python -m benchmarks.anonymize_video --part speed
     python -m benchmarks.anonymize_video --part coherence --generator CHECKPOINT
@@ -18,9 +18,9 @@ every frame, "ours" carries faces between drawn ones.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +42,24 @@ from dp3_lightning.anonymize import (
 )
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.assets import asset_path
-from dp3_lightning.evaluation.views import FaceView, face_views
+from dp3_lightning.evaluation import Tools, evaluate_pair
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.generators import StyleGANUnetAdapter
-from dp3_lightning.metrics import (
-    FeaturePool,
-    correlation,
-    flow_difference,
-    frechet_distance,
-    mouth_opening,
-    sharpness,
-    warping_errors,
-)
-from dp3_lightning.optical_flow import FarnebackFlow
-from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video import VideoReader, write_video
 
 CLIPS = ("speech", "smile", "actress", "carphone")
 SPEED_TARGET = 5.0
 EXCESS_TARGET = 0.5
+# Of `dp3 evaluate`, which says what they mean; the first five have targets.
+FIGURES = (
+    "excess warping error",
+    "tOF",
+    "sharpness",
+    "MobileNetV2 Frechet",
+    "mouth correlation",
+    "face found",
+    "identity distance, least",
+)
 
 
 def settings(compat: bool, verify: bool, propagation: str = "adaptive") -> Settings:
@@ -146,58 +145,27 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def as_frames(path: Path) -> list[UInt8Array]:
-    """All frames of a clip."""
-    return list(VideoReader(path))
-
-
-def score(
-    output: Sequence[UInt8Array], original: Sequence[UInt8Array], view: FaceView
-) -> dict[str, float]:
-    """All figures of one face."""
-    real, made = view.clip(original), view.clip(output)
-    flow, region = FarnebackFlow(), view.region()
-    weights = asset_path("mobilenet_v2")
-    features = [FeaturePool.of(weights, [clip]).features for clip in (made, real)]
-    boxes = view.boxes.tolist()
-    return {
-        "excess warping error x1e4": 1e4
-        * warping_errors(made, real, region, flow, view.pair_valid).excess,
-        "tOF": flow_difference(made, real, region, flow, view.pair_valid),
-        # Without the border of the box: a hard edge there would count as sharpness.
-        "sharpness x1e3": 1e3 * sharpness(made, view.region(inset=0.15)),
-        "MobileNetV2 Frechet": frechet_distance(*features),
-        "mouth correlation": correlation(
-            mouth_opening(real, boxes, flow), mouth_opening(made, boxes, flow)
-        ),
-    }
-
-
 def coherence(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Steadiness, sharpness, realism and liveliness, on all clips."""
     n_frames = 24 if arguments.quick else 96
     drawing = Drawing.prepare(arguments.generator or StyleGANUnetAdapter("small64"))
     ways = {"dp2": (True, "off"), "ours, off": (False, "off"), "ours": (False, "adaptive")}
+    tools = Tools.at_hand()
     rows: list[Row] = []
     scores: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for name in CLIPS:
         source = excerpt(name, folder, n_frames)
         plan = plan_video(source, CenterFace(), as_detected(PlanOptions()), folder / "cache")
-        original = as_frames(source)
-        outputs = {}
         for way, (compat, propagation) in ways.items():
             output = folder / f"{name}-{way}.mp4"
             choices = settings(compat, False, propagation)
             anonymize_video(source, output, drawing, settings=choices, cache=folder / "cache")
-            outputs[way] = as_frames(output)
-        for number, view in enumerate(face_views(plan, len(original)), start=1):
-            face = f"{name} {number}"
-            for way, frames in outputs.items():
-                scores[way].append(score(frames, original, view))
-                rows.append({"face": face, "way": way, **scores[way][-1]})
-            sharp = 1e3 * sharpness(view.clip(original), view.region(inset=0.15))
-            known = {"face": face, "way": "original", "sharpness x1e3": sharp}
-            rows.append({key: known.get(key) for key in rows[0]})
+            for number, face in enumerate(evaluate_pair(source, output, plan, tools), start=1):
+                values = {key: face.values.get(key, math.nan) for key in FIGURES}
+                scores[way].append(values)
+                known = {k: v if math.isfinite(v) else None for k, v in values.items()}
+                rows.append({"face": f"{name} {number}", "way": way, **known})
+    rows.sort(key=lambda row: str(row["face"]))  # the ways of one face below each other
     return {"rows": rows, "targets": _coherence_targets(scores["dp2"], scores["ours"])}
 
 
@@ -205,7 +173,7 @@ def _coherence_targets(theirs: list[dict[str, float]], ours: list[dict[str, floa
     def paired(key: str) -> str:
         return ", ".join(f"{a[key]:.3g} to {b[key]:.3g}" for a, b in zip(theirs, ours, strict=True))
 
-    excess = "excess warping error x1e4"
+    excess = "excess warping error"
     shares = [b[excess] / a[excess] for a, b in zip(theirs, ours, strict=True)]
     lower_is_better = ("tOF", "MobileNetV2 Frechet")
     rows: list[Row] = [
@@ -215,7 +183,7 @@ def _coherence_targets(theirs: list[dict[str, float]], ours: list[dict[str, floa
             "met": bool(max(shares) <= EXCESS_TARGET),
         }
     ]
-    for key in ("tOF", "sharpness x1e3", "MobileNetV2 Frechet", "mouth correlation"):
+    for key in FIGURES[1:5]:
         sign = -1 if key in lower_is_better else 1
         held = [
             sign * (b[key] - a[key]) >= -0.02 * abs(a[key])
