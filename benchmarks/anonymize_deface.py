@@ -15,6 +15,7 @@ frames of a sample clip with uneven time stamps.
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -40,9 +41,12 @@ def make_clips(folder: Path, n_frames: int) -> dict[str, Path]:
     clips = {}
     for name, (height, width) in CLIPS.items():
         reader = VideoReader(asset_path(name))
+        count = min(n_frames, len(reader))
+        # There and back, as often as needed: a long clip without cuts.
+        turn = [*range(count), *range(count - 2, 0, -1)]
         frames = (
-            cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA)
-            for f in reader.frames(0, min(n_frames, len(reader)))
+            cv2.resize(reader.frame(i), (width, height), interpolation=cv2.INTER_AREA)
+            for i in itertools.islice(itertools.cycle(turn), n_frames)
         )
         clips[f"{name} {width}x{height}"] = write_video(
             folder / f"{name}.mp4", frames, reader.average_rate, crf=12

@@ -22,6 +22,7 @@ from dp3_lightning.structures import Window
 _GAP_SIGMA = 0.75  # pixels of forward-backward error that halve the trust, about
 _SHADE_SIGMA = 0.2  # change of brightness along the flow, of the range [-1, 1]
 _DETAIL_STEEPNESS = 3.0  # details pass from one key to the next in a third of the way
+_MOST_GAIN = 1.25  # of details that warping and mixing have weakened
 _FLOOR = 0.02  # trust in the worst pixel: where neither key is any good both count alike
 
 
@@ -156,8 +157,11 @@ def carry(
         Per frame ``(3, H, W)``, or None when none of its keys could be drawn.
     """
     result: list[Tensor | None] = [None] * n_frames
+    energies: dict[int, float] = {}
     for key, image in drawn.items():
-        result[key] = grow_hole(image, holes[key])
+        grown = grow_hole(image, holes[key])
+        result[key] = grown
+        energies[key] = _energy(_details(grown), holes[key])
     for frame in range(n_frames):
         if frame in motion.keys:
             continue
@@ -169,11 +173,15 @@ def carry(
         trust = torch.stack([trust.to(moved) + _FLOOR for _, _, trust in usable])
         span = max(near[-1][0] - near[0][0], 1)
         shares = [abs(frame - key) / span for key, _, _ in usable]
-        result[frame] = _mixed(moved, trust, shares)
+        coarse, fine = _mixed(moved, trust, shares)
+        # Sampling between pixels and mixing cost contrast: as sharp as what was drawn.
+        wanted = _interpolated([energies[k] for k, _, _ in usable], shares)
+        gain = (wanted / max(_energy(fine, holes[frame]), 1e-12)) ** 0.5
+        result[frame] = coarse + fine * min(max(gain, 1.0), _MOST_GAIN)
     return result
 
 
-def _mixed(moved: Tensor, trust: Tensor, shares: Sequence[float]) -> Tensor:
+def _mixed(moved: Tensor, trust: Tensor, shares: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Mix what two keys give for a frame: colours slowly, details from the nearer one.
 
     The mean of two faces that differ a little is blurred; coarse colours have nothing to lose.
@@ -182,16 +190,32 @@ def _mixed(moved: Tensor, trust: Tensor, shares: Sequence[float]) -> Tensor:
         moved: ``(K, 3, H, W)``.
         trust: ``(K, 1, H, W)``.
         shares: distance of each key, of the way between the two.
+
+    Returns:
+        Coarse colours and details, ``(3, H, W)`` each, to be added.
     """
-    sigma = moved.shape[-1] / 32
-    coarse = torch.stack([_blurred(image, sigma) for image in moved])
-    fine = moved - coarse
-    result = torch.zeros_like(moved[0])
-    for band, steepness in ((coarse, 1.0), (fine, _DETAIL_STEEPNESS)):
+    fine = torch.stack([_details(image) for image in moved])
+    bands = []
+    for band, steepness in ((moved - fine, 1.0), (fine, _DETAIL_STEEPNESS)):
         weight = torch.tensor([1 - _ease(_steep(share, steepness)) for share in shares])
         weights = weight.view(-1, 1, 1, 1) * trust + 1e-9
-        result += (band * weights).sum(0) / weights.sum(0)
-    return result
+        bands.append((band * weights).sum(0) / weights.sum(0))
+    return bands[0], bands[1]
+
+
+def _details(image: Tensor) -> Tensor:
+    return image - _blurred(image, image.shape[-1] / 32)
+
+
+def _energy(details: Tensor, hole: Window) -> float:
+    """Mean square of what a hole shows."""
+    x0, y0, x1, y1 = hole
+    return float(details[:, y0:y1, x0:x1].square().mean())
+
+
+def _interpolated(values: Sequence[float], shares: Sequence[float]) -> float:
+    nearness = [1 - share for share in shares]
+    return sum(v * n for v, n in zip(values, nearness, strict=True)) / max(sum(nearness), 1e-9)
 
 
 def _steep(share: float, steepness: float) -> float:

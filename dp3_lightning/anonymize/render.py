@@ -32,6 +32,7 @@ from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.threads import single_thread
 
+_BATCH = 8
 _OFFSET_LIMIT = 0.15  # largest colour correction, of the range [-1, 1]
 _RIM = 64  # a rim is this part of the crop wide
 _OFFSET_SIGMA = 5.0  # frames over which corrections are averaged
@@ -48,7 +49,7 @@ class RenderOptions:
         padded: what becomes of the frames that a track was extended by at its ends: nobody was
             detected there, so a drawn face may hang in the air.
         fallback: treatment of what cannot or should not be drawn.
-        batch_size: faces drawn at a time.
+        batch_size: faces drawn at a time; None: 8, and 1 on the CPU, where more are slower.
         compat: ``dp2`` draws as DeepPrivacy2 does, every face in every frame, in windows of whole
             pixels, with a hard edge and boxes as detected: for comparison.
 
@@ -61,13 +62,14 @@ class RenderOptions:
     color_match: bool = True
     padded: Literal["blur", "generate"] = "blur"
     fallback: Treatment = "blur"
-    batch_size: int = 8
+    batch_size: int | None = None
     compat: Literal["none", "dp2"] = "none"
 
     def __post_init__(self) -> None:
         Propagation.parse(self.propagation)
         check_between(0, 0.15, feather=self.feather)
-        check_at_least(1, batch_size=self.batch_size)
+        if self.batch_size is not None:
+            check_at_least(1, batch_size=self.batch_size)
         check_choice(("blur", "generate"), padded=self.padded)
         check_choice(("blur", "pixelate", "solid"), fallback=self.fallback)
         check_choice(("none", "dp2"), compat=self.compat)
@@ -297,7 +299,7 @@ class FaceRenderer:
         """Draw the key frames of all runs, faces of all people and frames in common batches."""
         drawn: list[dict[int, Tensor]] = [{} for _ in runs]
         jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]
-        step = self.options.batch_size
+        step = self._batch_size()
         for begin in range(0, len(jobs), step):
             batch = jobs[begin : begin + step]
             try:
@@ -315,6 +317,12 @@ class FaceRenderer:
                 drawn[i][key] = image.clamp(-1, 1)
                 result.drawn.append(runs[i].first + key)
         return drawn
+
+    def _batch_size(self) -> int:
+        if self.options.batch_size is not None:
+            return self.options.batch_size
+        on_cpu = self.generator is None or device_of(self.generator).type == "cpu"
+        return 1 if on_cpu else _BATCH
 
     def _generate(self, runs: Sequence[_Run], batch: Sequence[tuple[int, int]]) -> Tensor:
         """Draw a batch; ``(N, 3, H, W)`` on the CPU."""

@@ -124,6 +124,8 @@ def _locked_folder(folder: Path) -> int | None:
 
 def _locked(private: str, secret: str) -> str:
     """A value by which ``private`` is known again, and from which it is slow to guess."""
+    if not private:
+        return ""  # scrypt takes as long as a dozen frames
     return hashlib.scrypt(private.encode(), salt=secret.encode(), n=2**14, r=8, p=1).hex()
 
 

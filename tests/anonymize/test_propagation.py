@@ -291,6 +291,25 @@ def test_only_pixels_inside_the_hole_of_a_key_are_used() -> None:
         assert layer.max() < 0.7501
 
 
+def test_carried_faces_are_as_sharp_as_drawn_ones() -> None:
+    # Sampling at half pixels and mixing two faces that differ a little cost contrast.
+    def fine(phase: float) -> Tensor:
+        y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+        return 0.4 * torch.sin(x * 1.6 + phase).mul(torch.cos(y * 1.5)).expand(3, -1, -1)
+
+    def contrast(layer: Tensor | None) -> float:
+        assert layer is not None
+        return float(inside(layer).std())
+
+    drawn = {0: fine(0.0), 8: fine(0.6)}
+    motion = motion_of([0, 8], 9, (0, 0))
+    for pair, (flow, trust) in motion.links.items():
+        motion.links[pair] = flow + 0.5, trust
+    layers = carry(motion, drawn, [HOLE] * 9, 9)
+    for layer in layers[1:8]:
+        assert 0.96 < contrast(layer) / contrast(layers[0]) < 1.04
+
+
 @pytest.mark.parametrize("present", [0, 5])
 def test_a_key_that_could_not_be_drawn_is_replaced_by_the_other(present: int) -> None:
     speed = (0.4, 0.2)

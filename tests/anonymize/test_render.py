@@ -205,7 +205,7 @@ def test_a_failed_key_frame_is_blurred_and_its_neighbours_carry_from_the_other(h
     frames = frames_of(faces)
     # Keys 0, 4, 8 in one batch; with `raise`, call 0 fails, then they come one by one.
     bad = {"nan": lambda call, face: face == 1, "raise": lambda call, face: call in (0, 2)}[how]
-    options = {"propagation": "fixed:4", "color_match": False}
+    options = {"propagation": "fixed:4", "color_match": False, "batch_size": 3}
     result = renderer_of(plan_for(faces, N), Faulty(bad, how), **options).render(frames, 0)
     assert [f.frame for f in result.failures] == [4]
     assert (result.n_drawn, result.n_carried) == (2, 6)

@@ -240,6 +240,17 @@ def test_openvino_finds_the_same_faces() -> None:
             assert abs(a.score - b.score) < 0.05
 
 
+@pytest.mark.assets
+def test_openvino_answers_in_the_order_of_the_frames_whatever_their_sizes() -> None:
+    pytest.importorskip("openvino")
+    detector = CenterFace(runtime="openvino")
+    reader = VideoReader(asset_path("speech"))
+    frames = [reader.frame(i) for i in range(0, 100, 10)]
+    frames[3::4] = [np.ascontiguousarray(f[:, :200]) for f in frames[3::4]]
+    assert detector(frames) == [detector([frame])[0] for frame in frames]
+    assert detector([]) == []
+
+
 def test_absent_openvino_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"dp3-lightning\[fast\]"):
