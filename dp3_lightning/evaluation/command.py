@@ -16,7 +16,8 @@ from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.files import pair_files
 from dp3_lightning.anonymize.plan import Plan, read_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
-from dp3_lightning.evaluation.figures import MEANING, FaceFigures, Tools, evaluate_pair
+from dp3_lightning.evaluation.figures import MEANING, FaceFigures, evaluate_pair
+from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.reports.evaluation import write_evaluation_report
@@ -82,13 +83,7 @@ def evaluation_record(original: Path, output: Path, plan: Plan, tools: Tools) ->
         "tool": f"dp3_lightning {__version__}",
         "output": {"name": output.name, "sha256": file_hash(output)},
         "original_sha256": file_hash(original),
-        "measured_with": {
-            "flow": tools.flow.name,
-            "detector": tools.detector.name,
-            "recogniser": tools.embedder.name if tools.embedder else None,
-            "recogniser_threshold": tools.embedder.threshold if tools.embedder else None,
-            "tLP": tools.perceptual_name or None,
-        },
+        "measured_with": tools.describe(),
         "skipped": dict(tools.skipped),
         "meaning": {name: MEANING[name] for name in names},
         "faces": [_face_record(face, names) for face in faces],

@@ -4,89 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.assets import AssetUnavailableError, asset_path
+from dp3_lightning.evaluation.identity import TrackEmbeddings, embed_track, identity_figures
+from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.evaluation.views import VIEW, FaceView, face_views
-from dp3_lightning.faces import CenterFace, DlibEmbedder
-from dp3_lightning.faces.embedder import FaceEmbedder
-from dp3_lightning.losses.perceptual import MobileNetV2Distance, lpips_distance, lpips_trunk
 from dp3_lightning.metrics import (
-    FeaturePool,
     correlation,
+    detection_auc,
+    flicker,
     flow_difference,
     frechet_distance,
-    identity_stability,
+    head_pose,
+    high_frequency_share,
+    kernel_distance,
     mouth_opening,
     sharpness,
+    total_variation,
     warping_errors,
 )
-from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 from dp3_lightning.structures import Detection, FaceDetector, FloatArray, UInt8Array
 from dp3_lightning.video import VideoReader
 
 _RING = 16 / VIEW  # of the view: the width of the ring around the face
-_EMBEDDED = 24  # frames of a track that are embedded, spread
 _BATCH = 32
-
-
-@dataclass
-class Tools:
-    """What the figures are measured with.
-
-    Attributes:
-        flow: for scoring; of another family than rendering and training used.
-        detector: tells whether a face is still found.
-        embedder: recogniser; None skips the figures of identity.
-        perceptual: distance of pictures for tLP; None skips it.
-        perceptual_name: what to call it.
-        features: MobileNetV2 whose features are compared; None skips that.
-        skipped: figure to the reason why it is left out.
-    """
-
-    flow: FlowEstimator
-    detector: FaceDetector
-    embedder: FaceEmbedder | None
-    perceptual: nn.Module | None
-    perceptual_name: str
-    features: MobileNetV2Distance | None
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def at_hand(cls) -> Tools:
-        """Return the tools that this machine has; what is missing is named in ``skipped``."""
-        skipped: dict[str, str] = {}
-        embedder: FaceEmbedder | None = None
-        try:
-            embedder = DlibEmbedder()
-        except ModuleNotFoundError as error:
-            for name in ("identity distance", "TL-ID", "TG-ID"):
-                skipped[name] = str(error)
-        features: MobileNetV2Distance | None = None
-        try:
-            features = MobileNetV2Distance(asset_path("mobilenet_v2"))
-        except AssetUnavailableError as error:
-            skipped["MobileNetV2 Frechet"] = str(error).splitlines()[0]
-        perceptual: nn.Module | None = None
-        name = ""
-        if lpips_trunk("alex").is_file():
-            perceptual, name = lpips_distance("alex"), "LPIPS"
-        elif features is not None:
-            perceptual, name = features, "MobileNetV2 feature distance"
-        else:
-            skipped["tLP"] = "neither LPIPS's trunk nor MobileNetV2 is at hand"
-        detector = CenterFace(threshold=0.5, runtime="auto")
-        return cls(FarnebackFlow(), detector, embedder, perceptual, name, features, skipped)
+# Of Wang et al. 2003 the three finest scales, which the inside of a face has pixels for.
+_MS_SSIM_WEIGHTS = (0.0710, 0.4530, 0.4760)
+_LEAST_MS_SSIM = 6 * 2 ** (len(_MS_SSIM_WEIGHTS) - 1)  # what three scales of a 7 px kernel need
 
 
 @dataclass(frozen=True)
@@ -97,30 +52,46 @@ class FaceFigures:
         person: label in the plan.
         frames: first and last frame.
         values: name to figure; NaN where it has no meaning for this face.
+        embeddings: of the recogniser, for figures over many people; never written anywhere.
+        features: of output and original ``(n, D)``, for figures over many faces.
     """
 
     person: str
     frames: tuple[int, int]
     values: dict[str, float]
+    embeddings: TrackEmbeddings | None = None
+    features: tuple[FloatArray, FloatArray] | None = None
 
 
-# What a figure means, and in which direction it is better; "leak" ones are better low.
+# What a figure means, and in which direction it is better; a "leak proxy" is better low.
 MEANING = {
     "excess warping error": "face, x1e-4, beyond the original's; lower is steadier",
-    "excess warping error, ring": "16 px around the face, x1e-4",
+    "excess warping error, ring": "16 px around the face, x1e-4; lower",
+    "excess warping error, view": "face and what surrounds it, x1e-4; lower",
     "tOF": "difference of motion to the original, pixels; lower",
     "tLP": "difference of perceptual change to the original, x1e-2; lower",
+    "flicker": "change of the face's mean colour per frame, of the original's: 1; lower",
     "TL-ID": "neighbouring frames are one person, as in the original: 1; higher",
     "TG-ID": "all frames are one person, as in the original: 1; higher",
-    "sharpness": "gradient energy of the face, of the original's: 1",
-    "MobileNetV2 Frechet": "distance of feature distributions to the original's; lower",
+    "sharpness": "gradient energy of the face, of the original's: 1; higher",
+    "high frequencies": "share of the face's contrast in details, of the original's: 1; higher",
+    "total variation": "of the face, of the original's: 1",
+    "FID": "distance of Inception feature distributions to the original's; lower",
+    "KID": "the same by the cubic kernel; lower",
+    "MobileNetV2 Frechet": "distance of MobileNetV2 feature distributions, not FID; lower",
+    "MobileNetV2 kernel distance": "the same by the cubic kernel, not KID; lower",
     "identity distance": "of drawn to real face; below the threshold it is the person",
     "identity distance, least": "the same, least over frames",
+    "recognised": "share of frames below the recogniser's threshold; lower is private",
     "face found": "share of frames in which a face is found there; higher",
     "landmark error": "of the eyes' distance, where both faces are found; lower",
+    "pose error": "of tilt and turn, degrees, from five landmarks; lower",
     "mouth correlation": "of the mouth's opening speed with the original's; higher",
+    "detector AUC": "of the given detector of fakes, 0.5: it cannot tell output from original",
     "interior PSNR": "dB, a leak proxy: lower is more private",
     "interior SSIM": "a leak proxy: lower is more private",
+    "interior MS-SSIM": "of three scales, a leak proxy: lower is more private",
+    "interior perceptual distance": "a leak proxy: higher is more private",
 }
 
 
@@ -161,13 +132,29 @@ def _figures(view: FaceView, real: VideoReader, made: VideoReader, tools: Tools)
     pairs = [(real.frame(view.first + i), made.frame(view.first + i)) for i in range(len(view))]
     clips = [torch.stack([view.picture(p[k], i) for i, p in enumerate(pairs)]) for k in (0, 1)]
     before, after = clips
+    features = None
+    if tools.features is not None:
+        features = (tools.features.of(_batches(after)), tools.features.of(_batches(before)))
+    embeddings = None if tools.embedder is None else embed_track(pairs, view, tools.embedder)
     values = {
         **_temporal(after, before, view, tools),
-        **_quality(after, before, view, tools),
+        **_quality(after, before, view),
+        **_leaks(after, before, view, tools),
         **_utility(pairs, after, before, view, tools),
-        **_identity(pairs, view, tools),
     }
-    return FaceFigures(view.person, (view.first, view.first + len(view) - 1), values)
+    if tools.features is not None and features is not None:
+        values[tools.features.frechet] = frechet_distance(*features)
+        values[tools.features.kernel] = kernel_distance(*features)
+    if tools.fake_detector is not None:
+        scores = [
+            torch.cat([tools.fake_detector(b) for b in _batches(clip)]).double().numpy()
+            for clip in clips
+        ]
+        values["detector AUC"] = detection_auc(*scores)
+    if tools.embedder is not None and embeddings is not None:
+        values |= identity_figures(embeddings, tools.embedder.threshold)
+    span = (view.first, view.first + len(view) - 1)
+    return FaceFigures(view.person, span, values, embeddings, features)
 
 
 def _temporal(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:
@@ -177,7 +164,10 @@ def _temporal(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[
         "excess warping error": 1e4 * warping_errors(made, real, face, tools.flow, valid).excess,
         "excess warping error, ring": 1e4
         * warping_errors(made, real, ring, tools.flow, valid).excess,
+        "excess warping error, view": 1e4
+        * warping_errors(made, real, torch.ones_like(face), tools.flow, valid).excess,
         "tOF": flow_difference(made, real, face, tools.flow, valid),
+        "flicker": _share(flicker(made, face, valid), flicker(real, face, valid)),
     }
     if tools.perceptual is not None:
         changes = [_changes(clip, tools.perceptual) for clip in (made, real)]
@@ -198,20 +188,40 @@ def _batches(clip: Tensor) -> Iterator[Tensor]:
         yield clip[start : start + _BATCH]
 
 
-def _quality(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:
+def _quality(made: Tensor, real: Tensor, view: FaceView) -> dict[str, float]:
+    # Without the border of the box: a hard edge there would count as sharpness.
     inside = view.region(inset=0.15)
-    original = sharpness(real, inside)
-    values = {"sharpness": sharpness(made, inside) / original if original > 0 else math.nan}
-    if tools.features is not None:
-        pools = [FeaturePool.of(tools.features, _batches(clip)).features for clip in (made, real)]
-        values["MobileNetV2 Frechet"] = frechet_distance(*pools)
-    seen = torch.nonzero(inside.amax((0, 1)))
+    figures = {
+        "sharpness": sharpness,
+        "high frequencies": high_frequency_share,
+        "total variation": total_variation,
+    }
+    return {name: _share(f(made, inside), f(real, inside)) for name, f in figures.items()}
+
+
+def _share(value: float, of: float) -> float:
+    return value / of if of > 0 else math.nan
+
+
+def _leaks(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:
+    """How alike the insides of the two faces are, pixel by pixel."""
+    seen = torch.nonzero(view.region(inset=0.15).amax((0, 1)))
     (y0, x0), (y1, x1) = seen.amin(0).tolist(), (seen.amax(0) + 1).tolist()
-    window = (..., slice(y0, y1), slice(x0, x1))
-    values["interior PSNR"] = float(peak_signal_noise_ratio(made[window], real[window], 2.0))
-    similarity = structural_similarity_index_measure(made[window], real[window], data_range=2.0)
+    fake, true = (clip[..., y0:y1, x0:x1] for clip in (made, real))
+    values = {"interior PSNR": float(peak_signal_noise_ratio(fake, true, 2.0))}
+    similarity = structural_similarity_index_measure(fake, true, data_range=2.0)
     assert isinstance(similarity, Tensor)
     values["interior SSIM"] = float(similarity)
+    if min(fake.shape[-2:]) > _LEAST_MS_SSIM:
+        several = multiscale_structural_similarity_index_measure(
+            fake, true, kernel_size=7, sigma=1.0, data_range=2.0, betas=_MS_SSIM_WEIGHTS
+        )
+        values["interior MS-SSIM"] = float(several)
+    if tools.perceptual is not None:
+        pairs = zip(_batches(fake), _batches(true), strict=True)
+        with torch.no_grad():
+            gaps = torch.cat([tools.perceptual(a, b).flatten() for a, b in pairs])
+        values["interior perceptual distance"] = float(gaps.mean())
     return values
 
 
@@ -225,6 +235,7 @@ def _utility(
     boxes = view.boxes.tolist()
     found: list[bool] = []
     errors: list[float] = []
+    poses: list[float] = []
     for i, pair in enumerate(pairs):
         before, after = (_face_at(tools.detector, frame, view.windows[i]) for frame in pair)
         found.append(after is not None)
@@ -233,9 +244,12 @@ def _utility(
             eyes = float(np.linalg.norm(marks[0][0] - marks[0][1]))
             gap = np.linalg.norm(marks[0] - marks[1], axis=1).mean()
             errors.append(float(gap) / max(eyes, 1e-6))
+            angles = [np.array(head_pose(m)) for m in (before.landmarks, after.landmarks)]
+            poses.append(float(np.abs(angles[0] - angles[1]).mean()))
     return {
         "face found": float(np.mean(found)),
         "landmark error": float(np.mean(errors)) if errors else math.nan,
+        "pose error": float(np.mean(poses)) if poses else math.nan,
         "mouth correlation": correlation(
             mouth_opening(real, boxes, tools.flow), mouth_opening(made, boxes, tools.flow)
         ),
@@ -253,32 +267,3 @@ def _face_at(detector: FaceDetector, frame: UInt8Array, window: FloatArray) -> D
         if gap < (window[2] - window[0]) / 4 and (best is None or gap < best[0]):
             best = (gap, face)
     return None if best is None else best[1]
-
-
-def _identity(
-    pairs: Sequence[tuple[UInt8Array, UInt8Array]], view: FaceView, tools: Tools
-) -> dict[str, float]:
-    if tools.embedder is None:
-        return {}
-    rows: list[tuple[FloatArray, FloatArray]] = []
-    count = min(_EMBEDDED, len(pairs))
-    for i in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)).tolist():
-        scale = (view.windows[i][2] - view.windows[i][0]) / VIEW
-        corner = np.tile(view.windows[i][:2], 2)
-        box = (view.boxes[i] * scale + corner).tolist()
-        before, after = (tools.embedder(frame, box) for frame in pairs[i])
-        if before is not None and after is not None:
-            rows.append((before, after))
-    if len(rows) < 2:
-        return dict.fromkeys(
-            ("identity distance", "identity distance, least", "TL-ID", "TG-ID"), math.nan
-        )
-    real, made = (np.stack([row[k] for row in rows]) for k in (0, 1))
-    gaps = np.linalg.norm(real - made, axis=1)
-    local, whole = identity_stability(made, real)
-    return {
-        "identity distance": float(gaps.mean()),
-        "identity distance, least": float(gaps.min()),
-        "TL-ID": local,
-        "TG-ID": whole,
-    }

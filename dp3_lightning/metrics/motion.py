@@ -60,3 +60,26 @@ def correlation(first: FloatArray, second: FloatArray) -> float:
     if both.sum() < 3 or first[both].std() == 0 or second[both].std() == 0:
         return float("nan")
     return float(np.corrcoef(first[both], second[both])[0, 1])
+
+
+def head_pose(landmarks: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Estimate how a head is tilted and turned from five landmarks.
+
+    Tilt is the angle of the line between the eyes. Turn takes the nose for a point half an eye
+    distance in front of that line's middle: a rough figure, alike for all heads, so that only its
+    change means anything.
+
+    Args:
+        landmarks: ``(x, y)`` of right eye, left eye, nose, right and left corner of the mouth.
+
+    Returns:
+        ``(tilt, turn)`` in degrees; NaN where the eyes coincide.
+    """
+    right, left, nose = (np.asarray(point, dtype=np.float64) for point in landmarks[:3])
+    across = left - right
+    distance = float(np.linalg.norm(across))
+    if distance == 0:
+        return float("nan"), float("nan")
+    along = float((nose - (right + left) / 2) @ across) / distance**2
+    tilt = float(np.degrees(np.arctan2(across[1], across[0])))
+    return tilt, float(np.degrees(np.arctan2(along, 0.5)))

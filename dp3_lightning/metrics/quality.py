@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
 import torch
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from dp3_lightning.losses.perceptual import MobileNetV2Distance
 from dp3_lightning.structures import FloatArray
-
-_STAGE = 3  # of five: stride 16, 96 channels; few enough for the covariance of a hundred frames
 
 
 def sharpness(clip: Tensor, region: Tensor) -> float:
@@ -26,51 +23,49 @@ def sharpness(clip: Tensor, region: Tensor) -> float:
     Returns:
         Mean over pixels; NaN for an empty region.
     """
+    return _gradients(clip, region, torch.square)
+
+
+def _gradients(clip: Tensor, region: Tensor, size: Callable[[Tensor], Tensor]) -> float:
     levels = clip.float() / 2
-    across = torch.nn.functional.pad(levels.diff(dim=3), (0, 1)).square()
-    down = torch.nn.functional.pad(levels.diff(dim=2), (0, 0, 0, 1)).square()
+    across = size(torch.nn.functional.pad(levels.diff(dim=3), (0, 1)))
+    down = size(torch.nn.functional.pad(levels.diff(dim=2), (0, 0, 0, 1)))
     energy = (across + down).mean(1, keepdim=True)
     total = region.float().sum()
     return float((energy * region).sum() / total) if total > 0 else float("nan")
 
 
-class FeaturePool:
-    """Collects mean MobileNetV2 features of pictures, 96 numbers each.
+def high_frequency_share(clip: Tensor, region: Tensor) -> float:
+    """Share of a region's contrast that lies in details: what blur takes first.
 
-    The substitute for Inception where that cannot be fetched: report distances between pools as
-    "MobileNetV2 Frechet distance", never as FID.
+    Details are the difference to a Gaussian of 2 pixels; contrast is the variance of all levels.
 
     Args:
-        weights: torchvision's ``mobilenet_v2`` state dict file, or the network built from it.
+        clip: ``(T, 3, H, W)`` in [-1, 1].
+        region: ``(T, 1, H, W)``, 1 or 0.
+
+    Returns:
+        In [0, 1] about; NaN for an empty region or one without contrast.
     """
+    coarse = gaussian_blur2d(clip.float(), (13, 13), (2.0, 2.0))
+    weight = region.float().expand_as(clip)
+    total = weight.sum()
+    if total == 0:
+        return float("nan")
+    mean = (clip * weight).sum() / total
+    contrast = float(((clip - mean).square() * weight).sum())
+    details = float(((clip - coarse).square() * weight).sum())
+    return details / contrast if contrast > 0 else float("nan")
 
-    def __init__(self, weights: str | Path | MobileNetV2Distance) -> None:
-        if not isinstance(weights, MobileNetV2Distance):
-            weights = MobileNetV2Distance(weights)
-        self._net = weights
-        self._rows: list[FloatArray] = []
 
-    @torch.no_grad()
-    def add(self, pictures: Tensor) -> None:
-        """Take in ``(N, 3, H, W)`` in [-1, 1]."""
-        features = self._net.features_at(pictures, _STAGE).mean((2, 3))
-        self._rows.append(features.double().cpu().numpy())
+def total_variation(clip: Tensor, region: Tensor) -> float:
+    """Mean absolute difference of neighbouring pixels in a region (anisotropic), levels in [0, 1].
 
-    @property
-    def features(self) -> FloatArray:
-        """``(N, 96)`` float64."""
-        rows: FloatArray = np.concatenate(self._rows)
-        return rows
-
-    @classmethod
-    def of(
-        cls, weights: str | Path | MobileNetV2Distance, batches: Iterable[Tensor]
-    ) -> FeaturePool:
-        """Return a pool of all batches."""
-        pool = cls(weights)
-        for batch in batches:
-            pool.add(batch)
-        return pool
+    Args:
+        clip: ``(T, 3, H, W)`` in [-1, 1].
+        region: ``(T, 1, H, W)``, 1 or 0.
+    """
+    return _gradients(clip, region, torch.abs)
 
 
 def frechet_distance(first: FloatArray, second: FloatArray) -> float:
@@ -86,12 +81,7 @@ def frechet_distance(first: FloatArray, second: FloatArray) -> float:
     Raises:
         ValueError: fewer than two rows, or values that are not finite.
     """
-    for rows in (first, second):
-        if len(rows) < 2 or not np.isfinite(rows).all():
-            raise ValueError(
-                f"Expected at least two rows of finite features, got {rows.shape} with "
-                f"{int((~np.isfinite(rows)).sum())} values that are not finite."
-            )
+    _check_rows(first, second)
     difference = first.mean(0) - second.mean(0)
     covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (first, second)]
     # tr((S1 S2)^(1/2)) from the eigenvalues of the product, which are real and not negative.
@@ -99,3 +89,38 @@ def frechet_distance(first: FloatArray, second: FloatArray) -> float:
     root = np.sqrt(np.clip(values.real, 0, None)).sum()
     distance = difference @ difference + np.trace(covariances[0] + covariances[1]) - 2 * root
     return max(float(distance), 0.0)
+
+
+def kernel_distance(first: FloatArray, second: FloatArray) -> float:
+    """Squared maximum mean discrepancy, cubic kernel, unbiased (KID, Binkowski et al. 2018).
+
+    Unlike the Frechet distance it is not larger for few samples, and may come out below 0.
+
+    Args:
+        first: ``(N, D)``.
+        second: ``(M, D)``.
+
+    Raises:
+        ValueError: fewer than two rows, or values that are not finite.
+    """
+    _check_rows(first, second)
+
+    def kernel(a: FloatArray, b: FloatArray) -> FloatArray:
+        values: FloatArray = (a @ b.T / a.shape[1] + 1) ** 3
+        return values
+
+    within = [
+        (k.sum() - np.trace(k)) / (len(rows) * (len(rows) - 1))
+        for rows in (first, second)
+        for k in [kernel(rows, rows)]
+    ]
+    return float(sum(within) - 2 * kernel(first, second).mean())
+
+
+def _check_rows(*pools: FloatArray) -> None:
+    for rows in pools:
+        if len(rows) < 2 or not np.isfinite(rows).all():
+            raise ValueError(
+                f"Expected at least two rows of finite features, got {rows.shape} with "
+                f"{int((~np.isfinite(rows)).sum())} values that are not finite."
+            )

@@ -119,80 +119,105 @@ def flow_difference(
     return float((length * weight).sum() / total) if total > 0 else float("nan")
 
 
-class WarpingError(Metric):
+@torch.no_grad()
+def flicker(clip: Tensor, region: Tensor, pair_valid: Tensor | None = None) -> float:
+    """Change of a region's mean colour from frame to frame.
+
+    What the eye sees as a face that pulses. It does not look at motion; compare with the
+    original's.
+
+    Args:
+        clip: ``(T, 3, H, W)`` in [-1, 1].
+        region: ``(T, 1, H, W)``, where to measure.
+        pair_valid: ``(T-1,)`` bool, False across cuts.
+
+    Returns:
+        Mean absolute change, levels in [0, 1]; NaN without any pair.
+    """
+    area = region.float().sum((1, 2, 3)).clamp_min(1e-6)
+    colors = (clip * region).sum((2, 3)) / area[:, None] / 2
+    steps = colors.diff(dim=0).abs().mean(1)
+    seen = region.flatten(1).any(1)
+    valid = seen[1:] & seen[:-1]
+    if pair_valid is not None:
+        valid = valid & pair_valid
+    return float(steps[valid].mean()) if valid.any() else float("nan")
+
+
+class _PerPair(Metric):
+    """Means over clips that count by their pairs of frames, synced over processes.
+
+    Args:
+        estimator: optical flow; default :class:`FarnebackFlow`.
+    """
+
+    sums: Tensor
+    pairs: Tensor
+    higher_is_better = False
+    full_state_update = False
+    n_values = 1
+
+    def __init__(self, estimator: FlowEstimator | None = None) -> None:
+        super().__init__()
+        self.estimator = estimator or FarnebackFlow()
+        zeros = torch.zeros(self.n_values, dtype=torch.float64)
+        self.add_state("sums", zeros, dist_reduce_fx="sum")
+        self.add_state("pairs", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        output: Tensor,
+        original: Tensor,
+        region: Tensor,
+        pair_valid: Tensor | None = None,
+    ) -> None:
+        """Take in one clip, as the function does. A clip without any pair changes nothing."""
+        values = self._values(output, original, region, pair_valid)
+        if not all(math.isfinite(value) for value in values):
+            return
+        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
+        self.sums += torch.tensor(values, dtype=torch.float64, device=self.sums.device) * count
+        self.pairs += count
+
+    def _values(
+        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
+    ) -> tuple[float, ...]:
+        raise NotImplementedError
+
+
+class WarpingError(_PerPair):
     """:func:`warping_errors` over many clips, synced over processes; clips count by their pairs.
 
     Args:
         estimator: optical flow; default :class:`FarnebackFlow`.
     """
 
-    output_sum: Tensor
-    original_sum: Tensor
-    pairs: Tensor
-    higher_is_better = False
-    full_state_update = False
+    n_values = 2
 
-    def __init__(self, estimator: FlowEstimator | None = None) -> None:
-        super().__init__()
-        self.estimator = estimator or FarnebackFlow()
-        for name in ("output_sum", "original_sum", "pairs"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(
-        self,
-        output: Tensor,
-        original: Tensor,
-        region: Tensor,
-        pair_valid: Tensor | None = None,
-    ) -> None:
-        """Take in one clip; see :func:`warping_errors`. A clip without any pair changes nothing."""
+    def _values(
+        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
+    ) -> tuple[float, ...]:
         found = warping_errors(output, original, region, self.estimator, pair_valid)
-        if math.isnan(found.output):
-            return
-        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
-        self.output_sum += found.output * count
-        self.original_sum += found.original * count
-        self.pairs += count
+        return found.output, found.original
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``output``, ``original`` and ``excess``; NaN without any pair."""
-        output, original = self.output_sum / self.pairs, self.original_sum / self.pairs
+        output, original = self.sums / self.pairs
         return {"output": output, "original": original, "excess": output - original}
 
 
-class FlowDifference(Metric):
+class FlowDifference(_PerPair):
     """:func:`flow_difference` (tOF) over many clips, synced over processes.
 
     Args:
         estimator: optical flow; default :class:`FarnebackFlow`, as TecoGAN's.
     """
 
-    total: Tensor
-    pairs: Tensor
-    higher_is_better = False
-    full_state_update = False
-
-    def __init__(self, estimator: FlowEstimator | None = None) -> None:
-        super().__init__()
-        self.estimator = estimator or FarnebackFlow()
-        for name in ("total", "pairs"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(
-        self,
-        output: Tensor,
-        original: Tensor,
-        region: Tensor,
-        pair_valid: Tensor | None = None,
-    ) -> None:
-        """Take in one clip; see :func:`flow_difference`."""
-        value = flow_difference(output, original, region, self.estimator, pair_valid)
-        if math.isnan(value):
-            return
-        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
-        self.total += value * count
-        self.pairs += count
+    def _values(
+        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
+    ) -> tuple[float, ...]:
+        return (flow_difference(output, original, region, self.estimator, pair_valid),)
 
     def compute(self) -> Tensor:
         """Return the mean length in pixels; NaN without any pair."""
-        return self.total / self.pairs
+        return self.sums[0] / self.pairs

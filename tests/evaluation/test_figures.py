@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.evaluation import FaceView, Tools, evaluate_pair, face_views
+from dp3_lightning.evaluation import MEANING, FaceView, Tools, evaluate_pair, face_views
 from dp3_lightning.evaluation.command import evaluate_command, evaluation_record
-from dp3_lightning.evaluation.figures import MEANING
 from dp3_lightning.optical_flow import FarnebackFlow
 from dp3_lightning.reports.evaluation import write_evaluation_report
 from dp3_lightning.structures import Detection, FloatArray, UInt8Array
@@ -107,8 +106,10 @@ def test_the_original_itself_scores_perfectly(tmp_path: Path) -> None:
     perfect = {
         "excess warping error": 0, "excess warping error, ring": 0, "tOF": 0, "tLP": 0,
         "TL-ID": 1, "TG-ID": 1, "sharpness": 1, "identity distance": 0,
-        "identity distance, least": 0, "face found": 1, "landmark error": 0,
-        "mouth correlation": 1, "interior SSIM": 1,
+        "identity distance, least": 0, "face found": 1, "landmark error": 0, "pose error": 0,
+        "mouth correlation": 1, "interior SSIM": 1, "interior MS-SSIM": 1, "flicker": 1,
+        "high frequencies": 1, "total variation": 1, "recognised": 1,
+        "interior perceptual distance": 0, "excess warping error, view": 0,
     }  # fmt: skip
     for name, value in perfect.items():
         assert values[name] == pytest.approx(value, abs=1e-6), name

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from dp3_lightning.assets import asset_path
 from dp3_lightning.metrics import (
-    FeaturePool,
     correlation,
     frechet_distance,
+    mobilenet_features,
     mouth_opening,
     sharpness,
 )
@@ -61,7 +61,8 @@ def test_features_tell_faces_from_noise() -> None:
     flat = torch.rand(8, 3, 1, 1, generator=rng).expand(-1, -1, 64, 64) * 2 - 1
     noise = torch.rand(8, 3, 64, 64, generator=rng) * 2 - 1
     weights = asset_path("mobilenet_v2")
-    pools = [FeaturePool.of(weights, [part]).features for part in (flat[:4], flat[4:], noise)]
+    features = mobilenet_features(weights)
+    pools = [features.of([part]) for part in (flat[:4], flat[4:], noise)]
     assert pools[0].shape == (4, 96)
     near = frechet_distance(pools[0], pools[1])
     assert frechet_distance(pools[0], pools[2]) > 3 * near

@@ -1,0 +1,185 @@
+"""Generators for `temporal_stability.py`: one base, and fine-tuned ones of different losses.
+
+Every clip is cut in two: the first two thirds are trained on, the last third is scored. The base
+learns faces from scratch by DeepPrivacy2's game plus pixel and perceptual terms on whole crops
+(a substitute for weeks of training; it stands for DeepPrivacy2's published weights, which may be
+given instead). Fine-tuning continues from it for the same updates with DeepPrivacy2's game alone,
+with all additive losses, and with each of them left out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dp3_lightning.assets import asset_path
+from dp3_lightning.video import VideoReader, write_video
+
+CLIPS = ("speech", "smile", "actress", "carphone")
+TRAINED = 2 / 3  # of every clip
+MOST_SCORED = 64  # frames
+LOSSES: dict[str, dict[str, Any]] = {
+    "tv": {"class_path": "TotalVariationLoss", "init_args": {"weight": 0.05}},
+    "pixel": {"class_path": "PixelLoss", "init_args": {"weight": 2.0, "mode": "ring+low"}},
+    "flow": {"class_path": "FlowConsistencyLoss", "init_args": {"weight": 1.0}},
+}
+VARIANTS = {
+    "none": (),
+    "all": ("tv", "pixel", "flow"),
+    "no tv": ("pixel", "flow"),
+    "no pixel": ("tv", "flow"),
+    "no flow": ("tv", "pixel"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of the runs.
+
+    Attributes:
+        net: preset of the generator.
+        base_updates: of the base, from random weights.
+        updates: of every fine-tuned generator.
+        base_lr: Adam's rate for the base.
+        lr: Adam's rate for fine-tuning.
+        adversarial_weight: in fine-tuning; DeepPrivacy2's is 1.
+    """
+
+    net: str = "small64"
+    base_updates: int = 2000
+    updates: int = 200
+    base_lr: float = 0.004
+    lr: float = 0.001
+    adversarial_weight: float = 1.0
+
+
+def cut_clips(folder: Path) -> tuple[Path, dict[str, Path]]:
+    """Write both parts of all clips; returns the training folder, and clip to scored part."""
+    train, scored = folder / "train", {}
+    for name in CLIPS:
+        reader = VideoReader(asset_path(name))
+        split = int(len(reader) * TRAINED)
+        parts = {
+            train / name / f"{name}.mp4": (0, split),
+            folder / "scored" / f"{name}.mp4": (split, min(len(reader), split + MOST_SCORED)),
+        }
+        for path, (start, stop) in parts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_file():
+                write_video(path, reader.frames(start, stop), reader.average_rate, crf=12)
+        scored[name] = folder / "scored" / f"{name}.mp4"
+    return train, scored
+
+
+def trained_base(folder: Path, recipe: Recipe, train: Path) -> Path:
+    """Train the base, or go on with it; returns its checkpoint."""
+    callbacks = [
+        {"class_path": "PixelLoss", "init_args": {"weight": 4.0, "mode": "full"}},
+        {"class_path": "PerceptualLoss", "init_args": {"weight": 2.0, "mode": "full"}},
+    ]
+    model = {"generator_lr": recipe.base_lr, "adversarial_weight": 0.1}
+    config = _config(recipe, train, callbacks, model, None, 0, recipe.base_updates, 2)
+    return _fit(folder / "base", config)
+
+
+def fine_tuned(
+    folder: Path, recipe: Recipe, train: Path, base: Path, variant: str, seed: int
+) -> Path:
+    """Fine-tune the base with the losses of a variant; returns its checkpoint."""
+    callbacks = [LOSSES[name] for name in VARIANTS[variant]]
+    model = {"generator_lr": recipe.lr, "adversarial_weight": recipe.adversarial_weight}
+    config = _config(recipe, train, callbacks, model, base, seed, recipe.updates, 4)
+    return _fit(folder / f"{variant.replace(' ', '-')}-{seed}", config)
+
+
+def _config(
+    recipe: Recipe,
+    train: Path,
+    callbacks: Sequence[dict[str, Any]],
+    model: dict[str, Any],
+    base: Path | None,
+    seed: int,
+    updates: int,
+    clip_length: int,
+) -> dict[str, Any]:
+    weights = "random" if base is None else str(base)
+    side = 128 if recipe.net.endswith("128") else 64
+    net = {"net": recipe.net, "weights": weights}
+    return {
+        "seed_everything": seed,
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_steps": updates,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+            "logger": False,
+            "enable_progress_bar": False,
+            "callbacks": list(callbacks),
+        },
+        "model": {
+            "class_path": "VideoFineTuner",
+            "init_args": {
+                "generator": {"class_path": "StyleGANUnetAdapter", "init_args": net},
+                "discriminator": {"class_path": "DiscriminatorAdapter", "init_args": net},
+                "seed": seed,
+                **model,
+            },
+        },
+        "data": {
+            "class_path": "VideoClipDataModule",
+            "init_args": {
+                "source": str(train),
+                "clip_length": clip_length,
+                "image_size": side,
+                "batch_size": 8 // clip_length,
+                "flow": any(c["class_path"] == "FlowConsistencyLoss" for c in callbacks),
+                "split_by": "time",
+                "val_fraction": 0.1,
+                "seed": seed,
+            },
+        },
+    }
+
+
+def _fit(folder: Path, config: dict[str, Any]) -> Path:
+    """Train in a process of its own; a finished run is taken as it is, a broken one goes on."""
+    last, done = folder / "last.ckpt", folder / "done.json"
+    known = json.dumps(config, sort_keys=True)
+    if done.is_file() and done.read_text() == known:
+        return last
+    folder.mkdir(parents=True, exist_ok=True)
+    written = json.loads(known)
+    written["trainer"]["default_root_dir"] = str(folder)
+    written["trainer"]["callbacks"].append(
+        {
+            "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
+            "init_args": {
+                "dirpath": str(folder),
+                "every_n_train_steps": 100,
+                "save_last": True,
+                "enable_version_counter": False,
+            },
+        }
+    )
+    path = folder / "config.in.yaml"
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    begun = folder / "begun.json"
+    same = begun.is_file() and begun.read_text() == known and last.is_file()
+    begun.write_text(known)
+    command = [sys.executable, "-m", "dp3_lightning", "fit", "--config", str(path)]
+    subprocess.run([*command, *(["--ckpt_path", str(last)] if same else [])], check=True)
+    done.write_text(known)
+    return last
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """Plain values for the results."""
+    return {**asdict(recipe), "losses": json.dumps(LOSSES, sort_keys=True)}

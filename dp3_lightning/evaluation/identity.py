@@ -1,0 +1,78 @@
+"""Who a recogniser takes the drawn face for, frame by frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dp3_lightning.evaluation.views import VIEW, FaceView
+from dp3_lightning.faces.embedder import FaceEmbedder
+from dp3_lightning.metrics import identity_stability
+from dp3_lightning.structures import FloatArray, UInt8Array
+
+_EMBEDDED = 24  # frames of a track, spread
+
+
+@dataclass(frozen=True)
+class TrackEmbeddings:
+    """What a recogniser makes of one track; rows belong to the same frames.
+
+    Attributes:
+        real: original face, ``(n, D)``.
+        made: drawn face, ``(n, D)``.
+        context: original with the face blacked out, ``(n, D)``: what hair, neck and scene tell,
+            which no anonymizer of faces can take away.
+    """
+
+    real: FloatArray
+    made: FloatArray
+    context: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+
+def embed_track(
+    pairs: Sequence[tuple[UInt8Array, UInt8Array]], view: FaceView, embedder: FaceEmbedder
+) -> TrackEmbeddings:
+    """Embed a spread of frames; those that the recogniser cannot embed are left out.
+
+    Args:
+        pairs: original and output frame, one pair per frame of the view.
+        view: where the face is.
+        embedder: recogniser.
+    """
+    rows: list[list[FloatArray]] = []
+    count = min(_EMBEDDED, len(pairs))
+    for i in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)).tolist():
+        scale = (view.windows[i][2] - view.windows[i][0]) / VIEW
+        corner = np.tile(view.windows[i][:2], 2)
+        box = (view.boxes[i] * scale + corner).tolist()
+        hidden = pairs[i][0].copy()
+        x0, y0, x1, y1 = (max(round(v), 0) for v in box)
+        hidden[y0:y1, x0:x1] = 0
+        found = [embedder(frame, box) for frame in (*pairs[i], hidden)]
+        known = [row for row in found if row is not None]
+        if len(known) == len(found):
+            rows.append(known)
+    columns = zip(*rows, strict=True) if rows else ([], [], [])
+    return TrackEmbeddings(*(np.array(list(column)) for column in columns))
+
+
+def identity_figures(track: TrackEmbeddings, threshold: float) -> dict[str, float]:
+    """Return the figures of one track; NaN with fewer than two frames.
+
+    Args:
+        track: from :func:`embed_track`.
+        threshold: distance below which two faces count as one person.
+    """
+    names = ("identity distance", "identity distance, least", "recognised", "TL-ID", "TG-ID")
+    if len(track) < 2:
+        return dict.fromkeys(names, math.nan)
+    gaps = np.linalg.norm(track.real - track.made, axis=1)
+    values = (gaps.mean(), gaps.min(), (gaps < threshold).mean())
+    stability = identity_stability(track.made, track.real)
+    return dict(zip(names, (*map(float, values), *stability), strict=True))

@@ -1,0 +1,220 @@
+"""Figures that need several people or videos: who is found again, and what gives fakes away."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dp3_lightning.evaluation.figures import FaceFigures
+from dp3_lightning.evaluation.identity import TrackEmbeddings
+from dp3_lightning.metrics import (
+    frechet_distance,
+    identification,
+    kernel_distance,
+    tar_at_far,
+    trained_attack,
+    two_sample_auc,
+)
+from dp3_lightning.structures import FloatArray
+
+FAR = 1e-3
+
+
+@dataclass(frozen=True)
+class PersonTrack:
+    """One face of one video.
+
+    Attributes:
+        person: who it is; the same in all videos of a person.
+        video: which file it is from.
+        figures: what was measured.
+    """
+
+    person: str
+    video: str
+    figures: FaceFigures
+
+
+def people_figures(
+    tracks: Sequence[PersonTrack], names: tuple[str, str] = ("Frechet", "kernel distance")
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Measure all faces together.
+
+    Args:
+        tracks: faces of all videos.
+        names: what Frechet and kernel distance of the features are called.
+
+    Returns:
+        Figures by name, and of what cannot be measured the reason: too few people for a rate is
+        said, not guessed.
+    """
+    values: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+
+    def add(name: str, measure: Callable[[], Any]) -> None:
+        try:
+            values[name] = measure()
+        except ValueError as error:
+            skipped[name] = str(error)
+
+    known = [t for t in tracks if t.figures.embeddings is not None and len(t.figures.embeddings)]
+    if known:
+        _add_recognition(known, add)
+    described = [t for t in tracks if t.figures.features is not None]
+    if described:
+        made, real = (np.concatenate([_features(t)[k] for t in described]) for k in (0, 1))
+        add(names[0], lambda: frechet_distance(made, real))
+        add(names[1], lambda: kernel_distance(made, real))
+        add("detectability, AUC", lambda: _detectability(described))
+    return values, skipped
+
+
+def _add_recognition(
+    tracks: Sequence[PersonTrack], add: Callable[[str, Callable[[], Any]], None]
+) -> None:
+    add("verification, same frame", lambda: asdict(_verification(tracks, _same_frame(tracks))))
+    add("verification, other clip", lambda: asdict(_verification(tracks, _other_clip(tracks))))
+    add("verification, face blacked out", lambda: asdict(_verification(tracks, _context(tracks))))
+    for label, averaged in (("frames", False), ("tracks averaged", True)):
+        for name, kind in (("", "made"), (", face blacked out", "context")):
+            add(
+                f"identification, {label}{name}",
+                lambda averaged=averaged, kind=kind: asdict(  # type: ignore[misc]
+                    _identification(tracks, kind, averaged)
+                ),
+            )
+    add("trained attacker", lambda: _trained(tracks))
+    add("pseudonyms of one person, distance", lambda: _linkage(tracks))
+
+
+def _embeddings(track: PersonTrack) -> TrackEmbeddings:
+    assert track.figures.embeddings is not None
+    return track.figures.embeddings
+
+
+def _features(track: PersonTrack) -> tuple[FloatArray, FloatArray]:
+    assert track.figures.features is not None
+    return track.figures.features
+
+
+def _gaps(first: FloatArray, second: FloatArray) -> FloatArray:
+    """All distances between rows of one and rows of the other."""
+    values: FloatArray = np.linalg.norm(first[:, None] - second[None], axis=2).ravel()
+    return values
+
+
+def _verification(tracks: Sequence[PersonTrack], genuine: FloatArray) -> Any:
+    """Accepted as genuine at a rate at which originals of two people are accepted."""
+    impostor = [
+        _gaps(_embeddings(a).real, _embeddings(b).real)
+        for a, b in itertools.combinations(tracks, 2)
+        if a.person != b.person
+    ]
+    if not impostor:
+        raise ValueError("Expected faces of at least two people for a rate of false accepts.")
+    if not len(genuine):
+        raise ValueError("No person is in two clips: name clips person/clip.mp4 to compare them.")
+    return tar_at_far(genuine, np.concatenate(impostor), FAR)
+
+
+def _same_frame(tracks: Sequence[PersonTrack]) -> FloatArray:
+    rows = [np.linalg.norm(_embeddings(t).real - _embeddings(t).made, axis=1) for t in tracks]
+    return np.concatenate(rows)
+
+
+def _context(tracks: Sequence[PersonTrack]) -> FloatArray:
+    rows = [np.linalg.norm(_embeddings(t).real - _embeddings(t).context, axis=1) for t in tracks]
+    return np.concatenate(rows)
+
+
+def _other_clip(tracks: Sequence[PersonTrack]) -> FloatArray:
+    rows = [
+        _gaps(_embeddings(a).made, _embeddings(b).real)
+        for a, b in itertools.permutations(tracks, 2)
+        if a.person == b.person and a.video != b.video
+    ]
+    return np.concatenate(rows) if rows else np.zeros(0)
+
+
+def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) -> Any:
+    """Queries against a gallery of originals: of the same frames, which favours the attacker."""
+
+    def rows(which: str) -> tuple[FloatArray, list[int]]:
+        found, labels = [], []
+        people = sorted({t.person for t in tracks})
+        for track in tracks:
+            part = getattr(_embeddings(track), which)
+            part = part.mean(0, keepdims=True) if averaged else part
+            found.append(part)
+            labels += [people.index(track.person)] * len(part)
+        return np.concatenate(found), labels
+
+    return identification(*rows(kind), *rows("real"))
+
+
+def _trained(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
+    """An attacker who learned on anonymized faces; on other clips where there are some."""
+    people = sorted({t.person for t in tracks})
+    videos = {p: sorted({t.video for t in tracks if t.person == p}) for p in people}
+    across = all(len(found) > 1 for found in videos.values())
+    parts: dict[bool, tuple[list[FloatArray], list[int]]] = {True: ([], []), False: ([], [])}
+    for track in tracks:
+        rows, label = _embeddings(track).made, people.index(track.person)
+        if across:
+            halves = {track.video != videos[track.person][-1]: rows}
+        else:  # the first third against the last: neighbouring frames are all but equal
+            third = max(len(rows) // 3, 1)
+            halves = {True: rows[:third], False: rows[-third:]}
+        for training, part in halves.items():
+            parts[training][0].append(part)
+            parts[training][1].extend([label] * len(part))
+    rate, chance = trained_attack(
+        np.concatenate(parts[True][0]), parts[True][1],
+        np.concatenate(parts[False][0]), parts[False][1],
+    )  # fmt: skip
+    how = "other clips of the same people" if across else "the last third of the same clips"
+    return {"accuracy": rate, "guessing": chance, "tested_on": how, "n_people": len(people)}
+
+
+def _linkage(tracks: Sequence[PersonTrack]) -> dict[str, float]:
+    """Are the fakes of one person in two videos alike? Without a pseudonym key they should not be.
+
+    The share of pairs of different people that lie closer than pairs of one person: 0.5 cannot be
+    linked, 1 always.
+    """
+    same: list[float] = []
+    other: list[float] = []
+    for a, b in itertools.combinations(tracks, 2):
+        if a.video == b.video:
+            continue
+        gap = float(np.linalg.norm(_embeddings(a).made.mean(0) - _embeddings(b).made.mean(0)))
+        (same if a.person == b.person else other).append(gap)
+    if not same or not other:
+        raise ValueError("No person is in two clips: name clips person/clip.mp4 to compare them.")
+    below = [float(np.mean([s < o for o in other])) for s in same]
+    return {
+        "same": float(np.mean(same)),
+        "other": float(np.mean(other)),
+        "auc": float(np.mean(below)),
+    }
+
+
+def _detectability(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
+    """Trained on the faces of all other videos, tested on those of one, in turn."""
+    videos = sorted({t.video for t in tracks})
+    if len(videos) < 2:
+        raise ValueError("Expected at least two videos: the detector is trained on the others.")
+    rates = []
+    for video in videos:
+        split: dict[bool, list[tuple[FloatArray, FloatArray]]] = {True: [], False: []}
+        for track in tracks:
+            split[track.video == video].append(_features(track))
+        made, real = (
+            {k: np.concatenate([f[i] for f in v]) for k, v in split.items()} for i in (0, 1)
+        )
+        rates.append(two_sample_auc(real[False], made[False], real[True], made[True]))
+    return {"auc": float(np.mean(rates)), "least": min(rates), "most": max(rates)}

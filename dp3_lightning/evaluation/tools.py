@@ -1,0 +1,92 @@
+"""What videos are measured with: what this machine has of it, and what is missing, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from dp3_lightning.assets import AssetUnavailableError, asset_path
+from dp3_lightning.faces import CenterFace, DlibEmbedder
+from dp3_lightning.faces.embedder import FaceEmbedder
+from dp3_lightning.losses.perceptual import MobileNetV2Distance, lpips_distance, lpips_trunk
+from dp3_lightning.metrics import (
+    FakeDetector,
+    PictureFeatures,
+    inception_features,
+    mobilenet_features,
+)
+from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
+from dp3_lightning.structures import FaceDetector
+
+
+@dataclass
+class Tools:
+    """What the figures are measured with.
+
+    Attributes:
+        flow: for scoring; of another family than rendering and training used.
+        detector: tells whether a face is still found.
+        embedder: recogniser; None skips the figures of identity.
+        perceptual: distance of pictures, ``(N, 3, H, W)`` twice to N values; None skips tLP.
+        perceptual_name: what to call it.
+        features: what distributions of pictures are compared by; None skips that.
+        fake_detector: detector of generated faces, a user's own; None: none is asked.
+        skipped: figure to the reason why it is left out.
+    """
+
+    flow: FlowEstimator
+    detector: FaceDetector
+    embedder: FaceEmbedder | None
+    perceptual: nn.Module | None
+    perceptual_name: str
+    features: PictureFeatures | None
+    fake_detector: FakeDetector | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at_hand(cls, embedder: FaceEmbedder | None = None) -> Tools:
+        """Return the tools that this machine has; what is missing is named in ``skipped``.
+
+        Args:
+            embedder: recogniser; default :class:`~dp3_lightning.faces.DlibEmbedder`. Never the one
+                that a generator was trained against.
+        """
+        skipped: dict[str, str] = {}
+        if embedder is None:
+            try:
+                embedder = DlibEmbedder()
+            except ModuleNotFoundError as error:
+                for name in ("identity distance", "recognised", "TL-ID", "TG-ID", "people"):
+                    skipped[name] = str(error)
+        mobilenet: MobileNetV2Distance | None = None
+        try:
+            mobilenet = MobileNetV2Distance(asset_path("mobilenet_v2"))
+        except AssetUnavailableError as error:
+            skipped["MobileNetV2 Frechet"] = str(error).splitlines()[0]
+        features = inception_features()
+        if features is None and mobilenet is not None:
+            features = mobilenet_features(mobilenet)
+        perceptual: nn.Module | None = None
+        name = ""
+        if lpips_trunk("alex").is_file():
+            perceptual, name = lpips_distance("alex"), "LPIPS"
+        elif mobilenet is not None:
+            perceptual, name = mobilenet, "MobileNetV2 feature distance"
+        else:
+            skipped["tLP"] = "neither LPIPS's trunk nor MobileNetV2 is at hand"
+        detector = CenterFace(threshold=0.5, runtime="auto")
+        return cls(FarnebackFlow(), detector, embedder, perceptual, name, features, skipped=skipped)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for the record."""
+        return {
+            "flow": self.flow.name,
+            "detector": self.detector.name,
+            "recogniser": self.embedder.name if self.embedder else None,
+            "recogniser_threshold": self.embedder.threshold if self.embedder else None,
+            "perceptual": self.perceptual_name or None,
+            "features": self.features.name if self.features else None,
+            "fake_detector": self.fake_detector.name if self.fake_detector else None,
+        }
