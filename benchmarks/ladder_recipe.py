@@ -24,7 +24,7 @@ from dp3_lightning.video import VideoReader, write_video
 
 CLIPS = ("speech", "smile", "actress", "carphone")
 TRAINED = 2 / 3  # of every clip
-MOST_SCORED = 64  # frames
+MOST_SCORED = 40  # frames
 LOSSES: dict[str, dict[str, Any]] = {
     "tv": {"class_path": "TotalVariationLoss", "init_args": {"weight": 0.05}},
     "pixel": {"class_path": "PixelLoss", "init_args": {"weight": 2.0, "mode": "ring+low"}},
@@ -53,7 +53,7 @@ class Recipe:
     """
 
     net: str = "small64"
-    base_updates: int = 2000
+    base_updates: int = 1500
     updates: int = 200
     base_lr: float = 0.004
     lr: float = 0.001

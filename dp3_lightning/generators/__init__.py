@@ -6,6 +6,7 @@ from dp3_lightning.generators.inference import InferenceGenerator, optimize_for_
 from dp3_lightning.generators.loading import load_generator
 from dp3_lightning.generators.masking import mask_output
 from dp3_lightning.generators.native import StyleGANUnetAdapter
+from dp3_lightning.generators.paper import PaperGenerator
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
 from dp3_lightning.generators.traditional import BlurGenerator, PixelateGenerator, SolidGenerator
 
@@ -14,6 +15,7 @@ __all__ = [
     "DeepPrivacy2Generator",
     "GeneratorAdapter",
     "InferenceGenerator",
+    "PaperGenerator",
     "PixelateGenerator",
     "SolidGenerator",
     "StyleGANUnet",
