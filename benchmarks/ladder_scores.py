@@ -120,9 +120,9 @@ class Scorer:
     def __init__(self, folder: Path, checkpoints: Mapping[tuple[str, int], Path]) -> None:
         self.folder, self.checkpoints = folder, checkpoints
         self.tools = Tools.at_hand()
-        self.tools.detector = Remembered(self.tools.detector)
-        if self.tools.embedder is not None:
-            self.tools.embedder = Remembered(self.tools.embedder)
+        for name in ("detector", "embedder"):
+            if getattr(self.tools, name) is not None:
+                setattr(self.tools, name, Remembered(getattr(self.tools, name)))
         (folder / "scores").mkdir(parents=True, exist_ok=True)
 
     def score(self, rung: str, seed: int, clip: str, source: Path) -> list[Scores]:
