@@ -53,8 +53,8 @@ class Recipe:
     """
 
     net: str = "small64"
-    base_updates: int = 1500
-    updates: int = 200
+    base_updates: int = 600
+    updates: int = 80
     base_lr: float = 0.004
     lr: float = 0.001
     adversarial_weight: float = 1.0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,109 +15,164 @@ from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.files import pair_files
 from dp3_lightning.anonymize.plan import Plan, read_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
-from dp3_lightning.evaluation.figures import MEANING, FaceFigures, evaluate_pair
+from dp3_lightning.evaluation.records import Evaluated, evaluate, record_of
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces import CenterFace
-from dp3_lightning.faces.analysis import file_hash
+from dp3_lightning.faces.embedder import DeepFaceEmbedder
 from dp3_lightning.reports.evaluation import write_evaluation_report
 from dp3_lightning.whole_files import write_json
 
 
-def evaluate_command(arguments: Sequence[str]) -> int:
-    """Run ``dp3 evaluate``; returns the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dp3 evaluate",
         description="Measure anonymized videos against their originals: how steady, sharp, alive "
-        "and anonymous. Writes OUTPUT.eval.json beside each.",
+        "and anonymous. Writes OUTPUT.eval.json beside each, and for a folder FOLDER/eval.json.",
     )
     parser.add_argument("output", type=Path, help="anonymized video, or a folder of them")
     parser.add_argument(
         "--original", type=Path, required=True, help="its original, or the folder of originals"
     )
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        help="other anonymized copies of the same originals, to compare with: file or folder",
+    )
     parser.add_argument("--plan", type=Path, help="where faces are; default: detect them")
-    parser.add_argument("--report", action="store_true", help="also write OUTPUT.eval.html")
+    parser.add_argument(
+        "--recogniser", default="dlib", help="dlib, or deepface:MODEL (needs deepface)"
+    )
+    parser.add_argument(
+        "--fake-detector",
+        help="class path of a detector of generated faces, made without arguments",
+    )
+    parser.add_argument("--report", action="store_true", help="also write a page, .eval.html")
     parser.add_argument(
         "--show-original",
         action="store_true",
         help="put frames of the originals into the report, beside those of the output",
     )
-    options = parser.parse_args(arguments)
-    pairs = [
-        (pair.source, pair.output)
-        for pair in pair_files([options.original], options.output)
-        if not pair.is_picture
-    ]
-    missing = [str(output) for _, output in pairs if not output.is_file()]
+    return parser
+
+
+def evaluate_command(arguments: Sequence[str]) -> int:
+    """Run ``dp3 evaluate``; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    triples = _files(options)
+    if options.plan is not None and len(triples) > 1:
+        raise ValueError(f"A plan is for one video, but there are {len(triples)}.")
+    tools = _tools(options)
+    console = Console()
+    videos, failed = [], {}
+    for original, output, baseline in triples:
+        plan = read_plan(options.plan) if options.plan else _detected(original)
+        try:
+            video = evaluate(original, output, plan, tools, _group(options, original), baseline)
+        except ValueError as error:
+            if len(triples) == 1:
+                raise
+            failed[output.name] = str(error)
+            console.print(f"{output}: {error}", markup=False)
+            continue
+        videos.append(video)
+        _publish(output.with_name(f"{output.name}.eval"), [video], tools, options, console)
+    if not videos:
+        raise ValueError(f"None of the {len(triples)} videos could be measured, see above.")
+    if len(triples) > 1:
+        tools.skipped |= failed
+        _publish(options.output / "eval", videos, tools, options, console)
+    return 1 if failed else 0
+
+
+def _publish(
+    stem: Path,
+    videos: Sequence[Evaluated],
+    tools: Tools,
+    options: argparse.Namespace,
+    console: Console,
+) -> None:
+    record = record_of(videos, tools)
+    write_json(stem.with_name(f"{stem.name}.json"), record)
+    _print(console, record)
+    if options.report:
+        page = stem.with_name(f"{stem.name}.html")
+        write_evaluation_report(page, record, videos, options.show_original)
+        console.print(f"report: {page}", markup=False)
+
+
+def _files(options: argparse.Namespace) -> list[tuple[Path, Path, Path | None]]:
+    """Original, output and baseline of every video."""
+    pairs = [p for p in pair_files([options.original], options.output) if not p.is_picture]
+    baselines: list[Path | None] = [None] * len(pairs)
+    if options.baseline is not None:
+        places = pair_files([options.original], options.baseline)
+        baselines = [place.output for place in places if not place.is_picture]
+    wanted = [p.output for p in pairs] + [b for b in baselines if b is not None]
+    missing = [str(path) for path in wanted if not path.is_file()]
     if missing or not pairs:
         raise FileNotFoundError(
             f"No anonymized video at {', '.join(missing) or str(options.output)}: give an output "
             "and its original, or two folders of the same tree."
         )
-    if options.plan is not None and len(pairs) > 1:
-        raise ValueError(f"A plan is for one video, but there are {len(pairs)}.")
-    tools = Tools.at_hand()
-    console = Console()
-    for original, output in pairs:
-        plan = read_plan(options.plan) if options.plan else _detected(original)
-        record = evaluation_record(original, output, plan, tools)
-        write_json(output.with_name(f"{output.name}.eval.json"), record)
-        _print(console, record)
-        if options.report:
-            shown = original if options.show_original else None
-            console.print(f"report: {write_evaluation_report(output, record, shown)}", markup=False)
-    return 0
+    return [(p.source, p.output, b) for p, b in zip(pairs, baselines, strict=True)]
+
+
+def _group(options: argparse.Namespace, original: Path) -> str:
+    """Person of a video: the first folder below the folder of originals, else the file."""
+    if options.original.is_dir():
+        below = original.relative_to(options.original)
+        return below.parts[0] if len(below.parts) > 1 else below.stem
+    return original.stem
+
+
+def _tools(options: argparse.Namespace) -> Tools:
+    kind, _, model = str(options.recogniser).partition(":")
+    if kind not in ("dlib", "deepface"):
+        raise ValueError(
+            f"Expected `--recogniser` dlib or deepface:MODEL, got {options.recogniser!r}."
+        )
+    tools = Tools.at_hand(DeepFaceEmbedder(model or "Dlib") if kind == "deepface" else None)
+    if options.fake_detector is not None:
+        module, _, name = options.fake_detector.rpartition(".")
+        try:
+            tools.fake_detector = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"Expected `--fake-detector` to be the class path of a detector, got "
+                f"{options.fake_detector!r}: {error}."
+            ) from error
+    return tools
 
 
 def _detected(original: Path) -> Plan:
     return plan_video(original, CenterFace(runtime="auto"), as_detected(PlanOptions()))
 
 
-def evaluation_record(original: Path, output: Path, plan: Plan, tools: Tools) -> dict[str, Any]:
-    """Measure one pair; plain values for strict JSON, None where a figure has no meaning."""
-    from dp3_lightning import __version__
-
-    faces = evaluate_pair(original, output, plan, tools)
-    names = [name for name in MEANING if any(name in face.values for face in faces)]
-    return {
-        "tool": f"dp3_lightning {__version__}",
-        "output": {"name": output.name, "sha256": file_hash(output)},
-        "original_sha256": file_hash(original),
-        "measured_with": tools.describe(),
-        "skipped": dict(tools.skipped),
-        "meaning": {name: MEANING[name] for name in names},
-        "faces": [_face_record(face, names) for face in faces],
-        "median": {name: _median(faces, name) for name in names},
-    }
-
-
-def _face_record(face: FaceFigures, names: Sequence[str]) -> dict[str, Any]:
-    values = {name: _plain(face.values.get(name, math.nan)) for name in names}
-    return {"person": face.person, "frames": list(face.frames), "values": values}
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _median(faces: Sequence[FaceFigures], name: str) -> float | None:
-    values = [face.values.get(name, math.nan) for face in faces]
-    finite = [value for value in values if math.isfinite(value)]
-    return statistics.median(finite) if finite else None
-
-
 def _print(console: Console, record: Mapping[str, Any]) -> None:
-    table = Table(title=record["output"]["name"])
-    table.add_column("figure")
-    for face in record["faces"]:
-        table.add_column(face["person"], justify="right")
+    outputs = [video["output"]["name"] for video in record["videos"]]
+    table = Table(title=outputs[0] if len(outputs) == 1 else f"{len(outputs)} videos together")
+    compared = "comparison" in record
+    for title in ("figure", "median (quartiles)", *(["baseline", "better on"] if compared else [])):
+        table.add_column(title)
     table.add_column("meaning")
     for name, meaning in record["meaning"].items():
-        cells = [_cell(face["values"][name]) for face in record["faces"]]
-        table.add_row(name, *cells, meaning)
+        cells = [_cell(record["summary"][name])]
+        if compared:
+            counts = record["comparison"][name]
+            total = sum(counts.values())
+            cells += [_cell(record["baseline_summary"][name]), f"{counts['output']} of {total}"]
+        better = "" if meaning["better"] == "neither" else f"; {meaning['better']} is better"
+        table.add_row(name, *cells, f"{meaning['text']}{better}")
     console.print(table)
+    for name, value in record.get("together", {}).items():
+        console.print(f"{name}: {value}", markup=False)
     for name, reason in record["skipped"].items():
         console.print(f"{name}: skipped, {reason}", markup=False)
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+def _cell(value: Mapping[str, float] | None) -> str:
+    if value is None:
+        return ""
+    if value["n"] == 1:
+        return f"{value['median']:.3g}"
+    return f"{value['median']:.3g} ({value['q1']:.3g} to {value['q3']:.3g})"

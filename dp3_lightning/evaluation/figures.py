@@ -63,38 +63,6 @@ class FaceFigures:
     features: tuple[FloatArray, FloatArray] | None = None
 
 
-# What a figure means, and in which direction it is better; a "leak proxy" is better low.
-MEANING = {
-    "excess warping error": "face, x1e-4, beyond the original's; lower is steadier",
-    "excess warping error, ring": "16 px around the face, x1e-4; lower",
-    "excess warping error, view": "face and what surrounds it, x1e-4; lower",
-    "tOF": "difference of motion to the original, pixels; lower",
-    "tLP": "difference of perceptual change to the original, x1e-2; lower",
-    "flicker": "change of the face's mean colour per frame, of the original's: 1; lower",
-    "TL-ID": "neighbouring frames are one person, as in the original: 1; higher",
-    "TG-ID": "all frames are one person, as in the original: 1; higher",
-    "sharpness": "gradient energy of the face, of the original's: 1; higher",
-    "high frequencies": "share of the face's contrast in details, of the original's: 1; higher",
-    "total variation": "of the face, of the original's: 1",
-    "FID": "distance of Inception feature distributions to the original's; lower",
-    "KID": "the same by the cubic kernel; lower",
-    "MobileNetV2 Frechet": "distance of MobileNetV2 feature distributions, not FID; lower",
-    "MobileNetV2 kernel distance": "the same by the cubic kernel, not KID; lower",
-    "identity distance": "of drawn to real face; below the threshold it is the person",
-    "identity distance, least": "the same, least over frames",
-    "recognised": "share of frames below the recogniser's threshold; lower is private",
-    "face found": "share of frames in which a face is found there; higher",
-    "landmark error": "of the eyes' distance, where both faces are found; lower",
-    "pose error": "of tilt and turn, degrees, from five landmarks; lower",
-    "mouth correlation": "of the mouth's opening speed with the original's; higher",
-    "detector AUC": "of the given detector of fakes, 0.5: it cannot tell output from original",
-    "interior PSNR": "dB, a leak proxy: lower is more private",
-    "interior SSIM": "a leak proxy: lower is more private",
-    "interior MS-SSIM": "of three scales, a leak proxy: lower is more private",
-    "interior perceptual distance": "a leak proxy: higher is more private",
-}
-
-
 def evaluate_pair(
     original: str | Path, output: str | Path, plan: Plan, tools: Tools | None = None
 ) -> list[FaceFigures]:

@@ -3,13 +3,14 @@
 from dp3_lightning.faces.crop import box_in_crop, crop_frame, expand_box, hole_mask
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.faces.dsfd import DSFD
-from dp3_lightning.faces.embedder import DlibEmbedder
+from dp3_lightning.faces.embedder import DeepFaceEmbedder, DlibEmbedder
 from dp3_lightning.faces.tiling import TiledDetector
 from dp3_lightning.faces.tracker import link_detections, smooth_boxes
 
 __all__ = [
     "DSFD",
     "CenterFace",
+    "DeepFaceEmbedder",
     "DlibEmbedder",
     "TiledDetector",
     "box_in_crop",

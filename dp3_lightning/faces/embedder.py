@@ -78,6 +78,54 @@ class DlibEmbedder:
         return np.array(network.compute_face_descriptor(crop, shape, 0, 0.25), dtype=np.float64)
 
 
+class DeepFaceEmbedder:
+    """A recogniser of the package DeepFace (Serengil, 2020), which fetches its own weights.
+
+    Embeddings are scaled to length 1. DeepFace's ``Dlib`` is the model of :class:`DlibEmbedder`.
+
+    Args:
+        model: DeepFace's name of a model: ``Dlib``, ``Facenet512``, ``ArcFace``, ``VGG-Face``, ...
+        threshold: distance below which two faces count as one person; default: DeepFace's own for
+            this model and scaled Euclidean distance.
+
+    Raises:
+        ModuleNotFoundError: deepface is not installed; says how.
+    """
+
+    def __init__(self, model: str = "Dlib", threshold: float | None = None) -> None:
+        try:
+            from deepface import DeepFace
+            from deepface.modules import verification
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "This recogniser needs DeepFace: pip install 'dp3-lightning[deepface]'."
+            ) from error
+        self._deepface: Any = DeepFace
+        self.model, self.name = model, f"deepface_{model}"
+        known = verification.find_threshold(model, "euclidean_l2")
+        self.threshold = float(known if threshold is None else threshold)
+
+    def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
+        """Embed a face; ``(D,)`` float64 of length 1, or None for a box outside the frame."""
+        crop, inner = _around(frame, box)
+        if crop is None:
+            return None
+        x0, y0, x1, y1 = (max(v, 0) for v in inner)
+        face = crop[y0:y1, x0:x1]
+        if not face.size:
+            return None
+        found = self._deepface.represent(
+            img_path=np.ascontiguousarray(face[..., ::-1]),  # DeepFace expects BGR
+            model_name=self.model,
+            detector_backend="skip",
+            enforce_detection=False,
+            align=False,
+        )
+        values = np.asarray(found[0]["embedding"], dtype=np.float64)
+        unit: FloatArray = values / max(float(np.linalg.norm(values)), 1e-12)
+        return unit
+
+
 def _around(
     frame: UInt8Array, box: Sequence[float]
 ) -> tuple[UInt8Array | None, tuple[int, int, int, int]]:

@@ -28,6 +28,11 @@ svg{width:100%;height:auto;background:#f5f7f9;border-radius:.3rem}
 .key span{display:inline-block;margin-right:1.2rem}
 .key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.2rem;margin-right:.35rem;
 vertical-align:-1px}
+.beside{display:flex;gap:.5rem;flex-wrap:wrap}.beside figure{flex:1 1 14rem}
+.beside video{width:100%;border-radius:.3rem;display:block}
+.player input{width:60%;vertical-align:middle}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem}
+.better{font-weight:600;color:#17543a}.worse{color:#8c1d18}
 pre{background:#f5f7f9;padding:1rem;overflow:auto;font-size:.8rem;border-radius:.3rem}
 code{overflow-wrap:anywhere}
 """

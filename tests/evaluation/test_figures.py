@@ -2,103 +2,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.evaluation import MEANING, FaceView, Tools, evaluate_pair, face_views
-from dp3_lightning.evaluation.command import evaluate_command, evaluation_record
-from dp3_lightning.optical_flow import FarnebackFlow
-from dp3_lightning.reports.evaluation import write_evaluation_report
-from dp3_lightning.structures import Detection, FloatArray, UInt8Array
-from dp3_lightning.video import write_video
-
-N = 12
-
-
-class Known:
-    """Finds the face where the plan says, with marks of its own."""
-
-    name = "known"
-
-    def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
-        marks = ((70.0, 40.0), (90.0, 40.0), (80.0, 50.0), (72.0, 60.0), (88.0, 60.0))
-        dark = [frame.max() < 30 for frame in frames]
-        return [[] if d else [Detection((60, 24, 100, 72), 0.9, marks)] for d in dark]
-
-
-class MeanColor:
-    name = "mean"
-    threshold = 0.1
-
-    def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
-        x0, y0, x1, y1 = (round(v) for v in box)
-        return np.append(frame[y0:y1, x0:x1].mean((0, 1)) / 255, 1.0)
-
-
-class Difference(nn.Module):
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        return (first - second).square().mean((1, 2, 3), keepdim=True)
-
-
-def tools(**values: object) -> Tools:
-    made = {"embedder": MeanColor(), "perceptual": Difference(), **values}
-    return Tools(FarnebackFlow(), Known(), made["embedder"], made["perceptual"], "difference", None)  # type: ignore[arg-type]
-
-
-def frames() -> list[UInt8Array]:
-    """A textured face whose mouth opens and closes, in front of a still wall."""
-    rng = np.random.default_rng(0)
-    wall = cv2.resize(rng.integers(60, 200, (12, 20, 3), dtype=np.uint8), (160, 96))
-    made = []
-    y, x = np.mgrid[0:48, 0:40].astype(float)
-    for i in range(N):
-        opening = 2.5 * np.sin(i * 0.9)
-        stretch = np.where(y > 30, (y - 30) / 18 * opening, 0)
-        skin = 128 + 40 * np.sin(x / 3) + 40 * np.cos((y - stretch) / 2.5)
-        frame = wall.copy()
-        frame[24:72, 60:100] = skin[..., None].clip(0, 255).astype(np.uint8)
-        made.append(frame)
-    return made
-
-
-def plan(**values: object) -> Plan:
-    track = PlannedTrack("person-1", 0, [(60.0, 24.0, 100.0, 72.0)] * N, ["detected"] * N)
-    made = {"n_frames": N, "tracks": [track], **values}
-    return Plan("in.mkv", "", size=(96, 160), **made)  # type: ignore[arg-type]
-
-
-def clip(path: Path, pictures: Sequence[UInt8Array]) -> Path:
-    return write_video(path, pictures, 10, lossless=True)
-
-
-def figures(folder: Path, pictures: Sequence[UInt8Array], **values: object) -> dict[str, float]:
-    original, output = clip(folder / "in.mkv", frames()), clip(folder / "out.mkv", pictures)
-    (face,) = evaluate_pair(original, output, plan(), tools(**values))
-    assert (face.person, face.frames) == ("person-1", (0, N - 1))
-    return face.values
-
-
-def changed(kind: str) -> list[UInt8Array]:
-    made = []
-    for i, frame in enumerate(frames()):
-        face = frame[24:72, 60:100]
-        if kind == "blurred":
-            face[:] = cv2.GaussianBlur(face, (0, 0), 4)
-        elif kind == "flickering":
-            face[:] = np.clip(face.astype(int) + (20 if i % 2 else -20), 0, 255)
-        elif kind == "frozen":
-            face[:] = frames()[0][24:72, 60:100]
-        elif kind == "black":
-            frame[:] = 0
-        made.append(frame)
-    return made
+from dp3_lightning.anonymize.plan import PlannedTrack
+from dp3_lightning.evaluation import MEANING, FaceView, evaluate_pair, face_views
+from dp3_lightning.evaluation.command import evaluate_command
+from tests.evaluation.evaluation_fixtures import N, changed, clip, figures, frames, plan, tools
 
 
 def test_the_original_itself_scores_perfectly(tmp_path: Path) -> None:
@@ -168,30 +81,6 @@ def test_views_follow_the_face_and_know_cuts() -> None:
     assert view.region(-0.2).sum() > view.region().sum() > view.region(0.2).sum()
 
 
-def test_record_is_strict_json_and_the_page_shows_no_original_unless_asked(tmp_path: Path) -> None:
-    original, output = (
-        clip(tmp_path / "in.mkv", frames()),
-        clip(tmp_path / "out.mkv", changed("black")),
-    )
-    record = evaluation_record(original, output, plan(), tools(embedder=None))
-    text = json.dumps(record, allow_nan=False)
-    assert record["faces"][0]["values"]["landmark error"] is None
-    assert str(tmp_path) not in text
-    page = write_evaluation_report(output, record).read_text()
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "https://" not in page
-    assert "Original" not in page
-    both = write_evaluation_report(output, record, original).read_text()
-    assert "<h3>Original</h3>" in both
-    assert both.count("data:image/jpeg") == 2 * page.count("data:image/jpeg")
-
-
-def test_outputs_that_are_missing_are_named(tmp_path: Path) -> None:
-    original = clip(tmp_path / "in.mkv", frames())
-    with pytest.raises(FileNotFoundError, match=r"none\.mkv"):
-        evaluate_command([str(tmp_path / "none.mkv"), "--original", str(original)])
-
-
 @pytest.mark.assets
 def test_the_command_on_a_real_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from dp3_lightning import anonymize_video
@@ -204,7 +93,7 @@ def test_the_command_on_a_real_clip(tmp_path: Path, capsys: pytest.CaptureFixtur
     anonymize_video(original, output, "blur", cache=tmp_path)
     assert evaluate_command([str(output), "--original", str(original), "--report"]) == 0
     record = json.loads((tmp_path / "out.mp4.eval.json").read_text())
-    values = record["faces"][0]["values"]
+    values = record["videos"][0]["faces"][0]["values"]
     assert values["sharpness"] < 0.3
     assert values["interior SSIM"] < 0.9
     assert "tOF" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+"""What the figures of a face mean, and in which direction each is better."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Better = Literal["lower", "higher", "neither"]
+
+
+class Meaning(NamedTuple):
+    """What a figure says.
+
+    Attributes:
+        text: in a sentence.
+        better: direction in which an anonymized video is better; of leak proxies the private one.
+    """
+
+    text: str
+    better: Better
+
+
+MEANING = {
+    "excess warping error": Meaning("of the face, beyond the original's, x1e-4", "lower"),
+    "excess warping error, ring": Meaning("the same 16 px around the face", "lower"),
+    "excess warping error, view": Meaning("of the face and what surrounds it", "lower"),
+    "tOF": Meaning("difference of motion to the original, pixels", "lower"),
+    "tLP": Meaning("difference of perceptual change to the original, x1e-2", "lower"),
+    "flicker": Meaning("change of the face's mean colour per frame, of the original's", "lower"),
+    "TL-ID": Meaning("neighbouring frames are one person, of the original's", "higher"),
+    "TG-ID": Meaning("all frames are one person, of the original's", "higher"),
+    "sharpness": Meaning("gradient energy of the face, of the original's", "higher"),
+    "high frequencies": Meaning("share of contrast in details, of the original's", "higher"),
+    "total variation": Meaning("of the face, of the original's", "neither"),
+    "FID": Meaning("distance of Inception feature distributions to the original's", "lower"),
+    "KID": Meaning("the same by the cubic kernel", "lower"),
+    "MobileNetV2 Frechet": Meaning(
+        "distance of MobileNetV2 feature distributions to the original's, not FID", "lower"
+    ),
+    "MobileNetV2 kernel distance": Meaning("the same by the cubic kernel, not KID", "lower"),
+    "identity distance": Meaning("of drawn to real face, mean over frames", "higher"),
+    "identity distance, least": Meaning("the same, least over frames", "higher"),
+    "recognised": Meaning("share of frames below the recogniser's threshold", "lower"),
+    "face found": Meaning("share of frames in which a face is found there", "higher"),
+    "landmark error": Meaning("of the eyes' distance, where both faces are found", "lower"),
+    "pose error": Meaning("of tilt and turn, degrees, from five landmarks", "lower"),
+    "mouth correlation": Meaning("of the mouth's opening speed with the original's", "higher"),
+    "detector AUC": Meaning(
+        "of the given detector of fakes; 0.5: cannot tell output from original", "neither"
+    ),
+    "interior PSNR": Meaning("to the real face, dB: a leak proxy", "lower"),
+    "interior SSIM": Meaning("to the real face: a leak proxy", "lower"),
+    "interior MS-SSIM": Meaning("of three scales, to the real face: a leak proxy", "lower"),
+    "interior perceptual distance": Meaning("to the real face: a leak proxy", "higher"),
+}
