@@ -10,9 +10,13 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.metrics import (
     correlation,
     frechet_distance,
+    head_pose,
+    high_frequency_share,
+    kernel_distance,
     mobilenet_features,
     mouth_opening,
     sharpness,
+    total_variation,
 )
 from dp3_lightning.optical_flow import FarnebackFlow
 
@@ -32,6 +36,64 @@ def test_blur_lowers_sharpness() -> None:
     blurred = torch.nn.functional.avg_pool2d(picture, 3, 1, 1)
     whole = torch.ones(1, 1, 32, 32)
     assert sharpness(blurred, whole) < 0.3 * sharpness(picture, whole)
+
+
+def test_total_variation_is_the_mean_step() -> None:
+    stripes = torch.zeros(1, 3, 8, 8)
+    stripes[..., ::2] = 1.0  # steps of 0.5 in [0, 1], across only
+    region = torch.zeros(1, 1, 8, 8)
+    region[..., 2:6, 2:6] = 1
+    assert total_variation(stripes, region) == pytest.approx(0.5)
+    assert total_variation(stripes * 0.5, region) == pytest.approx(0.25)
+
+
+def test_details_are_what_blur_takes() -> None:
+    _y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    region = torch.zeros(1, 1, 64, 64)
+    region[..., 12:52, 12:52] = 1
+
+    def waves(length: float) -> Tensor:
+        return (0.5 * torch.sin(2 * np.pi * x / length)).expand(1, 3, -1, -1)
+
+    assert high_frequency_share(waves(3.0), region) > 0.95
+    assert high_frequency_share(waves(64.0), region) < 0.02
+    mixed = high_frequency_share(waves(3.0) + waves(32.0), region)
+    assert mixed == pytest.approx(0.5, abs=0.1)  # equal power
+    assert np.isnan(high_frequency_share(torch.ones(1, 3, 64, 64), region * 0))
+    assert np.isnan(high_frequency_share(torch.zeros(1, 3, 64, 64), region))
+
+
+def test_kernel_distance_against_the_sum_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(7, 4)), rng.normal(size=(5, 4)) + 0.5
+
+    def k(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a @ b / 4 + 1) ** 3)
+
+    own = [
+        np.mean([k(a, b) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j])
+        for rows in (first, second)
+    ]
+    cross = np.mean([k(a, b) for a in first for b in second])
+    assert kernel_distance(first, second) == pytest.approx(sum(own) - 2 * cross)
+    halves = rng.normal(size=(2, 400, 4))
+    assert abs(kernel_distance(*halves)) < 0.1  # no bias by the number of samples
+    with pytest.raises(ValueError, match=r"\(1, 4\)"):
+        kernel_distance(first[:1], second)
+
+
+@pytest.mark.parametrize("tilt", [-20.0, 0.0, 35.0])
+def test_a_head_that_tilts_and_turns(tilt: float) -> None:
+    face = np.array([[-1.0, 0], [1, 0], [0.4, 0.8], [-0.7, 2], [0.7, 2]])
+    angle = np.radians(tilt)
+    turned = face @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    found, turn = head_pose((turned * 30 + 100).tolist())
+    assert found == pytest.approx(tilt)
+    assert turn == pytest.approx(np.degrees(np.arctan2(0.2, 0.5)))
+    straight = face.copy()
+    straight[2, 0] = 0
+    assert head_pose(straight.tolist()) == pytest.approx((0, 0))
+    assert np.isnan(head_pose([[1.0, 1.0]] * 5)).all()
 
 
 def test_frechet_distance_against_the_matrix_square_root() -> None:

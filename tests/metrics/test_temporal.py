@@ -121,3 +121,19 @@ def test_classes_average_over_pairs_of_clips() -> None:
     assert float(found["output"]) == pytest.approx(expected)
     assert float(found["excess"]) == pytest.approx(float(found["output"] - found["original"]))
     assert float(motion.compute()) == pytest.approx((5 * single[0][1] + 2 * single[1][1]) / 7)
+
+
+def test_flicker_is_the_change_of_the_mean_color_within_the_region() -> None:
+    from dp3_lightning.metrics import flicker
+
+    clip = torch.zeros(4, 3, 8, 8)
+    region = torch.zeros(4, 1, 8, 8)
+    region[..., 2:6, 2:6] = 1
+    clip[1::2, :, 2:6, 2:6] = 0.4  # 0.2 of [0, 1]
+    clip[..., 0, 0] = torch.rand(4, 3)  # outside
+    assert flicker(clip, region) == pytest.approx(0.2)
+    cut = torch.tensor([True, False, False])
+    clip[2:] = 1
+    assert flicker(clip, region, cut) == pytest.approx(0.2)
+    assert math.isnan(flicker(clip, region, torch.zeros(3, dtype=torch.bool)))
+    assert math.isnan(flicker(clip, region * 0))
