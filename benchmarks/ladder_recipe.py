@@ -10,16 +10,13 @@ with all additive losses, and with each of them left out.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dp3_lightning.assets import asset_path
+from dp3_lightning.evaluation.fits import fit_once
 from dp3_lightning.video import VideoReader, write_video
 
 CLIPS = ("speech", "smile", "actress", "carphone")
@@ -86,7 +83,7 @@ def trained_base(folder: Path, recipe: Recipe, train: Path) -> Path:
     ]
     model = {"generator_lr": recipe.base_lr, "adversarial_weight": 0.1}
     config = _config(recipe, train, callbacks, model, None, 0, recipe.base_updates, 2)
-    return _fit(folder / "base", config)
+    return fit_once(folder / "base", config)
 
 
 def fine_tuned(
@@ -96,7 +93,7 @@ def fine_tuned(
     callbacks = [LOSSES[name] for name in VARIANTS[variant]]
     model = {"generator_lr": recipe.lr, "adversarial_weight": recipe.adversarial_weight}
     config = _config(recipe, train, callbacks, model, base, seed, recipe.updates, 4)
-    return _fit(folder / f"{variant.replace(' ', '-')}-{seed}", config)
+    return fit_once(folder / f"{variant.replace(' ', '-')}-{seed}", config)
 
 
 def _config(
@@ -147,37 +144,6 @@ def _config(
             },
         },
     }
-
-
-def _fit(folder: Path, config: dict[str, Any]) -> Path:
-    """Train in a process of its own; a finished run is taken as it is, a broken one goes on."""
-    last, done = folder / "last.ckpt", folder / "done.json"
-    known = json.dumps(config, sort_keys=True)
-    if done.is_file() and done.read_text() == known:
-        return last
-    folder.mkdir(parents=True, exist_ok=True)
-    written = json.loads(known)
-    written["trainer"]["default_root_dir"] = str(folder)
-    written["trainer"]["callbacks"].append(
-        {
-            "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
-            "init_args": {
-                "dirpath": str(folder),
-                "every_n_train_steps": 100,
-                "save_last": True,
-                "enable_version_counter": False,
-            },
-        }
-    )
-    path = folder / "config.in.yaml"
-    path.write_text(yaml.safe_dump(written), encoding="utf-8")
-    begun = folder / "begun.json"
-    same = begun.is_file() and begun.read_text() == known and last.is_file()
-    begun.write_text(known)
-    command = [sys.executable, "-m", "dp3_lightning", "fit", "--config", str(path)]
-    subprocess.run([*command, *(["--ckpt_path", str(last)] if same else [])], check=True)
-    done.write_text(known)
-    return last
 
 
 def described(recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Parse, then call; nothing is computed here.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import sys
@@ -20,6 +21,7 @@ usage: dp3 <command> [options]
   fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
   anonymize IN -o OUT            replace the faces of videos and pictures; --help
   evaluate OUT --original IN     how steady, sharp, alive and anonymous; --help
+  privacy-curve FOLDER           quality against re-identification, and a budget; --help
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
   weights list|get|check|convert look at, fetch, check and convert weights of generators
   export CHECKPOINT OUT          write the averaged generator for other tools
@@ -30,6 +32,13 @@ usage: dp3 <command> [options]
 `lightning run fit ...` is the same as `dp3 fit ...`, and so are `dp3-lightning fit ...` and
 `python -m dp3_lightning fit ...`.
 """
+# Commands that are a function of their arguments and return the exit code; imported when asked for.
+_FUNCTIONS = {
+    "weights": "dp3_lightning.weights:weights_command",
+    "export": "dp3_lightning.weights:export_command",
+    "evaluate": "dp3_lightning.evaluation.command:evaluate_command",
+    "privacy-curve": "dp3_lightning.evaluation.privacy_command:privacy_curve_command",
+}
 # Errors that tell a user what to change; others keep their traceback.
 _USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, AssetUnavailableError)
 
@@ -46,17 +55,13 @@ def main(args: Sequence[str] | None = None) -> None:
         _report_errors(lambda: _run_trainer(arguments))
     elif command == "init":
         _report_errors(lambda: _init(arguments[1:]))
-    elif command in ("weights", "export"):
-        from dp3_lightning.weights import export_command, weights_command
-
-        run = weights_command if command == "weights" else export_command
-        _report_errors(lambda: sys.exit(run(arguments[1:])))
+    elif command in _FUNCTIONS:
+        module, _, name = _FUNCTIONS[command].partition(":")
+        _report_errors(
+            lambda: sys.exit(getattr(importlib.import_module(module), name)(arguments[1:]))
+        )
     elif command == "anonymize":
         _report_errors(lambda: _anonymize(arguments[1:]))
-    elif command == "evaluate":
-        from dp3_lightning.evaluation.command import evaluate_command
-
-        _report_errors(lambda: sys.exit(evaluate_command(arguments[1:])))
     elif command == "assets":
         _list_assets()
     elif command == "doctor":

@@ -42,7 +42,13 @@ ALLOWED = {
     "video": {"structures", "whole_files"},
     "faces": {"checks", "structures", "assets", "video", "whole_files"},
     "generators": {"checks", "numerics", "structures", "assets", "presets"},
-    "discriminators": {"generators", "numerics", "presets", "structures"},  # they share layers
+    "discriminators": {
+        "checks",
+        "generators",
+        "numerics",
+        "presets",
+        "structures",
+    },  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
     "anonymize": BOTTOM | {"faces", "generators", "optical_flow", "reports", "video"},
     "metrics": BOTTOM | {"losses", "optical_flow"},
