@@ -9,6 +9,7 @@ with all additive losses, and with each of them left out.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -90,10 +91,17 @@ def fine_tuned(
     folder: Path, recipe: Recipe, train: Path, base: Path, variant: str, seed: int
 ) -> Path:
     """Fine-tune the base with the losses of a variant; returns its checkpoint."""
-    callbacks = [LOSSES[name] for name in VARIANTS[variant]]
-    model = {"generator_lr": recipe.lr, "adversarial_weight": recipe.adversarial_weight}
-    config = _config(recipe, train, callbacks, model, base, seed, recipe.updates, 4)
+    config = fine_tuning_config(recipe, train, base, VARIANTS[variant], seed)
     return fit_once(folder / f"{variant.replace(' ', '-')}-{seed}", config)
+
+
+def fine_tuning_config(
+    recipe: Recipe, train: Path, base: Path, terms: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Configuration that goes on from the base with some of LOSSES."""
+    callbacks = [copy.deepcopy(LOSSES[name]) for name in terms]
+    model = {"generator_lr": recipe.lr, "adversarial_weight": recipe.adversarial_weight}
+    return _config(recipe, train, callbacks, model, base, seed, recipe.updates, 4)
 
 
 def _config(

@@ -125,15 +125,14 @@ class Scorer:
                 setattr(self.tools, name, Remembered(getattr(self.tools, name)))
         (folder / "scores").mkdir(parents=True, exist_ok=True)
 
-    def score(self, rung: str, seed: int, clip: str, source: Path) -> list[Scores]:
-        """Return the figures of every face of a clip."""
-        how = RUNGS[rung]
+    def score(self, how: Rung, seed: int, name: str, source: Path) -> list[Scores]:
+        """Return the figures of every face of a clip; ``name`` tells the result from others."""
         weights = self.checkpoints.get((how.generator, seed))
         key = json.dumps(
             [how.generator, how.compat, how.truncation, how.tracked, _digest(source)]
             + ([_digest(weights)] if weights else [])
         )
-        stem = f"{rung}-{seed}-{clip}".replace(" ", "").replace(",", "-")
+        stem = f"{name}-{seed}".replace(" ", "").replace(",", "-")
         file = self.folder / "scores" / f"{stem}.json"
         if file.is_file() and (known := json.loads(file.read_text()))["key"] == key:
             return [

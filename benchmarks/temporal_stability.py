@@ -127,7 +127,7 @@ def run(folder: Path, recipe: Recipe, n_seeds: int, base: Path | None) -> Faces:
         for rung in RUNGS:
             found = faces.setdefault(rung, {}).setdefault(seed, [])
             for clip, source in scored.items():
-                found += scorer.score(rung, seed, clip, source)
+                found += scorer.score(RUNGS[rung], seed, f"{rung}-{clip}", source)
     return faces
 
 

@@ -1,0 +1,1 @@
+"""The experiments that the DeepPrivacy3 proposal describes, as things to run."""

@@ -1,0 +1,229 @@
+"""The proposal's comparison: its GAN without and with TV and pixel terms, beside a baseline.
+
+Method. Frames of four sample clips, one still each; the first two thirds of every clip train, the
+last third is scored (no frame is in both). One run per choice of terms, same updates, same seed.
+Scored on the held-out stills, inside the hole: PSNR and SSIM (leak proxies for an anonymizer, the
+proposal's quality figures), Frechet distance of features (FID where Inception is at hand, else
+MobileNetV2's under its own name), total variation of the original's, verification (share that the
+recogniser takes for the person; dlib, or DeepFace as the proposal names it), and the AUC of a
+detector of fakes trained on half of the clips. The baseline is any generator that
+`load_generator` takes, DeepPrivacy2's weights among them. What is trained is not trained again.
+
+    python -m benchmarks.paper.compare --work FOLDER [--updates 300] [--baseline CHECKPOINT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.ladder_recipe import cut_clips
+from dp3_lightning.anonymize import (
+    CheckOptions,
+    Drawing,
+    OutputOptions,
+    RenderOptions,
+    Settings,
+    anonymize_video,
+)
+from dp3_lightning.data import VideoClipDataModule
+from dp3_lightning.evaluation import Tools
+from dp3_lightning.evaluation.fits import fit_once
+from dp3_lightning.generators import GeneratorAdapter, composite, load_generator
+from dp3_lightning.metrics import frechet_distance, total_variation, two_sample_auc
+from dp3_lightning.modules import PaperGAN
+
+HERE = Path(__file__).parent
+WAYS = {"GAN": (), "GAN, TV": ("tv",), "GAN, MSE": ("mse",), "GAN, TV and MAE": ("tv", "mae")}
+
+
+def config_of(terms: Sequence[str], updates: int, source: Path) -> dict[str, Any]:
+    """The short configuration with terms, for so many updates."""
+    config: dict[str, Any] = yaml.safe_load((HERE / "gan_short.yaml").read_text())
+    trainer, data = config["trainer"], config["data"]["init_args"]
+    trainer |= {
+        "accelerator": "cpu", "max_steps": updates, "logger": False, "limit_val_batches": 0,
+        "enable_progress_bar": False, "callbacks": [],
+    }  # fmt: skip
+    trainer.pop("val_check_interval")
+    for term in terms:
+        added = yaml.safe_load((HERE / f"term_{term}.yaml").read_text())
+        trainer["callbacks"] += added["trainer"]["callbacks+"]
+    data |= {"source": str(source), "val_fraction": 0.1}
+    return config
+
+
+def stills(folder: Path, size: int) -> list[dict[str, Tensor]]:
+    """Held-out stills, as batches of the data module."""
+    module = VideoClipDataModule(
+        str(folder), clip_length=1, image_size=size, batch_size=16, flow=False, hole_jitter="none",
+        split_by="time", val_fraction=0.98, max_eval_clips=160,
+    )  # fmt: skip
+    module.prepare_data()
+    module.setup("validate")
+    return list(module.val_dataloader())
+
+
+@torch.no_grad()
+def drawn(generator: GeneratorAdapter, batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """Anonymized stills ``(N, 3, H, W)``, a latent of their own each."""
+    torch.manual_seed(0)
+    found = []
+    for batch in batches:
+        clip, keep = batch["clip"], batch["keep_mask"]
+        raw = generator(clip * keep, keep, torch.randn(len(clip), generator.z_dim))
+        found.append(composite(clip, keep, raw).clamp(-1, 1)[:, 0])
+    return torch.cat(found)
+
+
+def score(made: Tensor, real: Tensor, keep: Tensor, tools: Tools) -> dict[str, float | None]:
+    """All figures of one way; ``(N, 3, H, W)``, and the masks ``(N, 1, H, W)``."""
+    hole = 1 - keep
+    boxes = [_box(mask[0]) for mask in hole]
+    insides = [
+        (picture[:, y0:y1, x0:x1][None] for picture in pair)
+        for *pair, (x0, y0, x1, y1) in zip(made, real, boxes, strict=True)
+    ]
+    pairs = [tuple(inside) for inside in insides]
+    values: dict[str, float | None] = {
+        "PSNR": float(np.mean([float(peak_signal_noise_ratio(a, b, 2.0)) for a, b in pairs])),
+        "SSIM": float(np.mean([_ssim(a, b) for a, b in pairs])),
+        "total variation": total_variation(made, hole) / total_variation(real, hole),
+    }
+    if tools.features is not None:
+        rows = [tools.features.of(torch.split(part, 32)) for part in (made, real)]
+        values[tools.features.frechet] = frechet_distance(*rows)
+        # Stills come clip by clip: trained on two clips, tested on the others.
+        halves = [(part[: len(part) // 2], part[len(part) // 2 :]) for part in rows]
+        values["detectability, AUC"] = two_sample_auc(
+            halves[1][0], halves[0][0], halves[1][1], halves[0][1]
+        )
+    if tools.embedder is not None:
+        gaps = [_gap(a, b, box, tools) for a, b, box in zip(made, real, boxes, strict=True)]
+        known = [gap for gap in gaps if gap is not None]
+        rate = float(np.mean([gap < tools.embedder.threshold for gap in known])) if known else None
+        values["verified as the person"] = rate
+    return values
+
+
+def _ssim(first: Tensor, second: Tensor) -> float:
+    value = structural_similarity_index_measure(first, second, data_range=2.0)
+    assert isinstance(value, Tensor)
+    return float(value)
+
+
+def _box(hole: Tensor) -> tuple[int, int, int, int]:
+    seen = torch.nonzero(hole)
+    (y0, x0), (y1, x1) = seen.amin(0).tolist(), (seen.amax(0) + 1).tolist()
+    return x0, y0, x1, y1
+
+
+def _levels(picture: Tensor) -> np.ndarray:
+    levels: np.ndarray = ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(levels)
+
+
+def _gap(made: Tensor, real: Tensor, box: tuple[int, ...], tools: Tools) -> float | None:
+    assert tools.embedder is not None
+    rows = [tools.embedder(_levels(picture), box) for picture in (made, real)]
+    if rows[0] is None or rows[1] is None:
+        return None
+    return float(np.linalg.norm(rows[0] - rows[1]))
+
+
+def write_grid(path: Path, rows: Mapping[str, Tensor], columns: int = 8) -> None:
+    """Write a picture of all ways below each other, the same faces in a column."""
+    lines = []
+    for name, pictures in rows.items():
+        chosen = np.linspace(0, len(pictures) - 1, columns).astype(int)
+        line = np.concatenate([_levels(pictures[i]) for i in chosen], axis=1)
+        title = np.full((18, line.shape[1], 3), 255, np.uint8)
+        cv2.putText(title, name, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        lines += [title, line]
+    cv2.imwrite(str(path), np.concatenate(lines)[..., ::-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder that is gone on with")
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--baseline", help="generator to compare with: name or file")
+    parser.add_argument("--show-original", action="store_true", help="real faces in the picture")
+    parser.add_argument("--output", type=Path, default=RESULTS / "paper_compare--cpu.json")
+    options = parser.parse_args()
+    before = metadata("cpu")
+    train, scored = cut_clips(options.work)
+    generators: dict[str, GeneratorAdapter] = {}
+    if options.baseline:
+        generators["baseline"] = load_generator(options.baseline).eval()
+    for way, terms in WAYS.items():
+        config = config_of(terms, options.updates, train)
+        folder = options.work / "gans" / ("-".join(terms) or "plain")
+        module = PaperGAN.load_from_checkpoint(fit_once(folder, config), map_location="cpu")
+        generators[way] = module.generator_ema.eval()
+    tools = Tools.at_hand()
+    rows: list[Row] = []
+    shown: dict[str, Tensor] = {}
+    for way, generator in generators.items():
+        batches = stills(scored["speech"].parent, generator.image_size[0])
+        real, keep = (torch.cat([b[k][:, 0] for b in batches]) for k in ("clip", "keep_mask"))
+        made = drawn(generator, batches)
+        rows.append({"way": way, "stills": len(made), **score(made, real, keep, tools)})
+        small = torch.nn.functional.interpolate(made, (128, 128), mode="area")
+        shown[way] = small
+        if options.show_original:
+            shown.setdefault("original", torch.nn.functional.interpolate(real, (128, 128)))
+        _write_video(options.work, way, generator, scored["smile"])
+    write_grid(options.work / "side_by_side.png", shown)
+    plain = {row["way"]: row for row in rows}
+    settings = {"updates": options.updates, "stills": json.dumps("frames of four sample clips")}
+    publish(options.output, before, settings, rows, verdicts(plain))
+    print(f"to look at: {options.work / 'side_by_side.png'} and videos beside it")
+
+
+def verdicts(rows: Mapping[str, Row]) -> list[Row]:
+    """What the proposal expects of its terms."""
+    expected = [
+        ("GAN, TV", "total variation", -1), ("GAN, MSE", "PSNR", 1), ("GAN, MSE", "SSIM", 1),
+        ("GAN, TV and MAE", "PSNR", 1),
+    ]  # fmt: skip
+    found = []
+    for way, figure, sign in expected:
+        a, b = rows[way][figure], rows["GAN"][figure]
+        found.append(
+            {
+                "target": f"{way}: {figure} {'higher' if sign > 0 else 'lower'} than without",
+                "measured": f"{a:.3g} against {b:.3g}",
+                "met": bool(sign * (a - b) > 0),
+            }
+        )
+    return found
+
+
+def _write_video(folder: Path, way: str, generator: GeneratorAdapter, source: Path) -> None:
+    output = folder / f"{way.replace(', ', '-').replace(' ', '-')}.mp4"
+    settings = Settings(
+        render=RenderOptions(compat="dp2"),
+        output=OutputOptions(overwrite=True),
+        check=CheckOptions(verify=False, identity_check="off"),
+    )
+    drawing = Drawing.prepare(generator)
+    anonymize_video(source, output, drawing, settings=settings, cache=folder / "detections")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The parts of the studies that decide what a table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.ladder_recipe import CLIPS, VARIANTS, Recipe, fine_tuning_config
+from benchmarks.ladder_scores import RUNGS, Scores
+from benchmarks.paper.compare import config_of
+from benchmarks.paper.sensitivity import changes
+from benchmarks.paper.sensitivity import verdicts as ranking
+from benchmarks.temporal_stability import COLUMNS, Faces, table, verdicts
+
+ROOT = Path(__file__).parents[2]
+
+
+def face(**changed: float) -> Scores:
+    same = {
+        "excess warping error": 10.0, "tOF": 1.0, "sharpness": 0.8, "recognised": 0.1,
+        "MobileNetV2 Frechet": 0.5, "TL-ID": 0.995,
+    }  # fmt: skip
+    return {**same, **{name.replace("_", " "): value for name, value in changed.items()}}
+
+
+def ladder(**rungs: Scores) -> Faces:
+    """Three seeds of two faces; a rung that is not named scores as everybody else."""
+    return {name: {s: [rungs.get(name, face())] * 2 for s in range(3)} for name in RUNGS}
+
+
+def met(faces: Faces) -> dict[str, bool]:
+    return {row["target"]: row["met"] for row in verdicts(faces)}
+
+
+def test_every_target_can_be_met_and_missed() -> None:
+    good = face(**{"excess warping error": 4.0})
+    bad = {
+        "excess warping error": 9.9, "tOF": 1.1, "sharpness": 0.7, "recognised": 0.2,
+        "MobileNetV2 Frechet": 0.6, "TL-ID": 0.98,
+    }  # fmt: skip
+    assert all(met(ladder(B4=good, B5=good)).values())
+    assert len(met(ladder())) == 12
+    for figure, value in bad.items():
+        found = met(ladder(B4={**good, figure: value}, B5={**good, figure: value}))
+        assert [figure in target for target, held in found.items() if not held] == [True, True]
+
+
+def test_the_limits_are_those_of_the_targets() -> None:
+    near = met(ladder(B4=face(**{"excess warping error": 8.4}), B5=face(**{"TL-ID": 0.99})))
+    assert near["B4 against B4_0: excess warping error at least 15 % lower"]
+    assert not near["B5 against B2: excess warping error at least 50 % lower"]
+    assert near["B5 against B2: TL-ID at least 0.99"]
+
+
+def test_the_table_has_all_rungs_and_the_spread_over_seeds() -> None:
+    faces = ladder()
+    faces["B4"] = {s: [face(tOF=float(s)), face(tOF=float(s))] for s in range(3)}
+    rows = {row["rung"]: row for row in table(faces)}
+    assert list(rows) == list(RUNGS)
+    assert rows["B4"]["tOF"] == {"median": 1.0, "q1": 0.5, "q3": 1.5, "n": 3}
+    assert rows["B4"]["mouth correlation"] is None
+    assert set(COLUMNS) < set(rows["B4"])
+
+
+def test_rungs_differ_in_what_they_say() -> None:
+    assert RUNGS["B2"].generator == RUNGS["B3"].generator == "base"
+    assert RUNGS["B4"].generator == RUNGS["B5"].generator == "all"
+    assert not RUNGS["B1"].tracked
+    for off in ("tv", "pixel", "flow"):
+        assert set(VARIANTS["all"]) - set(VARIANTS[f"no {off}"]) == {off}
+    assert VARIANTS["none"] == ()
+
+
+def test_every_change_changes_one_thing() -> None:
+    def config() -> dict[str, object]:
+        return fine_tuning_config(Recipe(), Path("train"), Path("base"), ("tv", "pixel", "flow"), 0)
+
+    middle = config()
+    names = set()
+    for change in changes():
+        made = config()
+        change.apply(made)
+        names.add(change.name)
+        same = made == middle
+        assert same == (change.factor in ("middle", "left out")), change.name
+        assert (len(change.clips) == len(CLIPS) - 1) == (change.factor == "left out")
+    assert len(names) == len(changes())
+
+
+def test_the_ranking_is_by_the_largest_change() -> None:
+    def row(factor: str, value: str, error: float) -> dict[str, object]:
+        return {"factor": factor, "value": value, **face(**{"excess warping error": error})}
+
+    rows = [row("middle", "", 10), row("a", "1", 11), row("b", "1", 5), row("b", "2", 10)]
+    (first, *_) = ranking(rows)
+    assert first["largest change by factor"] == "b 5, a 1"
+
+
+@pytest.mark.parametrize("terms", [(), ("tv",), ("mse",), ("tv", "mae")])
+def test_the_proposals_configurations_take_its_terms(terms: tuple[str, ...]) -> None:
+    config = config_of(terms, 7, Path("train"))
+    assert config["trainer"]["max_steps"] == 7
+    assert len(config["trainer"]["callbacks"]) == len(terms)
+    long = yaml.safe_load((ROOT / "benchmarks/paper/gan_5000_epochs.yaml").read_text())
+    assert long["trainer"]["max_epochs"] == 5000
+    assert long["data"]["init_args"]["batch_size"] == 32
+    assert long["model"]["init_args"]["image_size"] == 128
