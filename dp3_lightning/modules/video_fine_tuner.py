@@ -113,6 +113,8 @@ class VideoFineTuner(LightningModule):
         warm_start: str | None = None,
         seed: int = 0,
     ) -> None:
+        networks = ("self", "generator", "discriminator", "__class__")
+        own = {name: value for name, value in locals().items() if name not in networks}
         super().__init__()
         check_at_least(1, r1_interval=r1_interval, accumulate=accumulate)
         check_above(0, generator_lr=generator_lr)
@@ -130,6 +132,9 @@ class VideoFineTuner(LightningModule):
         )
         check_choice(get_args(LearningRateSchedule), lr_schedule=lr_schedule)
         self.save_hyperparameters(ignore=["generator", "discriminator"])
+        # The command line saves the arguments of a subclass alone; ours are read below.
+        for name, value in own.items():
+            self.hparams.setdefault(name, value)
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
         freeze_all_but(generator.parameter_groups(), trainable)

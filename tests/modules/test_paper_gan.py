@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Trainer, seed_everything
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from dp3_lightning.callbacks import PixelLoss, TotalVariationLoss
 from dp3_lightning.discriminators import PaperDiscriminator
 from dp3_lightning.generators import PaperGenerator
 from dp3_lightning.modules import PaperGAN
+from dp3_lightning.training import run
 
 SIZE = 32
 
@@ -99,3 +101,28 @@ def test_nothing_is_averaged_and_nothing_penalised(tmp_path: Path) -> None:
     logged = trainer.callback_metrics
     assert "train/discriminator/adversarial" in logged
     assert "train/discriminator/r1" not in logged
+
+
+def test_the_command_line_trains_it(tmp_path: Path) -> None:
+    """Which saves a subclass's arguments alone as hyperparameters."""
+    config = {
+        "trainer": {
+            "accelerator": "cpu", "devices": 1, "max_steps": 2, "logger": False,
+            "enable_progress_bar": False, "limit_val_batches": 0, "default_root_dir": str(tmp_path),
+        },
+        "model": {
+            "class_path": "PaperGAN",
+            "init_args": {"image_size": 32, "z_dim": 8, "base_channels": 8, "learning_rate": 0.01},
+        },
+        "data": {
+            "class_path": "tests.training_fixtures.SyntheticDataModule",
+            "init_args": {"n_frames": 1, "batch_size": 4},
+        },
+    }  # fmt: skip
+    path = tmp_path / "in.yaml"
+    path.write_text(yaml.safe_dump(config))
+    run(["fit", "--config", str(path)])
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    again = PaperGAN.load_from_checkpoint(checkpoint)
+    assert again.generator.image_size == (SIZE, SIZE)
+    assert again.hparams["learning_rate"] == again.hparams["generator_lr"] == 0.01
