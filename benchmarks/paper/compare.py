@@ -36,6 +36,7 @@ from dp3_lightning.anonymize import (
     CheckOptions,
     Drawing,
     OutputOptions,
+    PersonOptions,
     RenderOptions,
     Settings,
     anonymize_video,
@@ -218,6 +219,7 @@ def _write_video(folder: Path, way: str, generator: GeneratorAdapter, source: Pa
     output = folder / f"{way.replace(', ', '-').replace(' ', '-')}.mp4"
     settings = Settings(
         render=RenderOptions(compat="dp2"),
+        people=PersonOptions(truncation=1.0),  # there is no average style to pull to
         output=OutputOptions(overwrite=True),
         check=CheckOptions(verify=False, identity_check="off"),
     )
