@@ -19,7 +19,7 @@ from dp3_lightning.evaluation.records import Evaluated, evaluate, record_of
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.embedder import DeepFaceEmbedder
-from dp3_lightning.reports.evaluation import write_evaluation_report
+from dp3_lightning.reports.evaluation import spread_text, write_evaluation_report
 from dp3_lightning.whole_files import write_json
 
 
@@ -156,11 +156,14 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
         table.add_column(title)
     table.add_column("meaning")
     for name, meaning in record["meaning"].items():
-        cells = [_cell(record["summary"][name])]
+        cells = [spread_text(record["summary"][name])]
         if compared:
             counts = record["comparison"][name]
             total = sum(counts.values())
-            cells += [_cell(record["baseline_summary"][name]), f"{counts['output']} of {total}"]
+            cells += [
+                spread_text(record["baseline_summary"][name]),
+                f"{counts['output']} of {total}",
+            ]
         better = "" if meaning["better"] == "neither" else f"; {meaning['better']} is better"
         table.add_row(name, *cells, f"{meaning['text']}{better}")
     console.print(table)
@@ -168,11 +171,3 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
         console.print(f"{name}: {value}", markup=False)
     for name, reason in record["skipped"].items():
         console.print(f"{name}: skipped, {reason}", markup=False)
-
-
-def _cell(value: Mapping[str, float] | None) -> str:
-    if value is None:
-        return ""
-    if value["n"] == 1:
-        return f"{value['median']:.3g}"
-    return f"{value['median']:.3g} ({value['q1']:.3g} to {value['q3']:.3g})"

@@ -12,6 +12,7 @@ from typing import Any
 
 from dp3_lightning.anonymize import (
     CheckOptions,
+    Drawing,
     OutputOptions,
     PersonOptions,
     PlanOptions,
@@ -176,8 +177,10 @@ class Study:
         )
 
     def _tracks(self, name: str, checkpoint: Path, videos: Sequence[Path]) -> list[PersonTrack]:
-        found = []
+        found: list[PersonTrack] = []
+        drawing = Drawing.prepare(checkpoint) if videos else None
         for number, source in enumerate(videos):
+            assert drawing is not None
             output = self.folder / "outputs" / f"{name}-{number}-{source.stem}.mp4"
             output.parent.mkdir(parents=True, exist_ok=True)
             settings = Settings(
@@ -186,7 +189,7 @@ class Study:
                 check=CheckOptions(verify=False, identity_check="off"),
             )
             anonymize_video(
-                source, output, checkpoint, settings=settings, cache=self.folder / "detections"
+                source, output, drawing, settings=settings, cache=self.folder / "detections"
             )
             plan = plan_video(
                 source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any, cast, get_args
 
 import torch
@@ -113,8 +114,6 @@ class VideoFineTuner(LightningModule):
         warm_start: str | None = None,
         seed: int = 0,
     ) -> None:
-        networks = ("self", "generator", "discriminator", "__class__")
-        own = {name: value for name, value in locals().items() if name not in networks}
         super().__init__()
         check_at_least(1, r1_interval=r1_interval, accumulate=accumulate)
         check_above(0, generator_lr=generator_lr)
@@ -132,9 +131,12 @@ class VideoFineTuner(LightningModule):
         )
         check_choice(get_args(LearningRateSchedule), lr_schedule=lr_schedule)
         self.save_hyperparameters(ignore=["generator", "discriminator"])
-        # The command line saves the arguments of a subclass alone; ours are read below.
-        for name, value in own.items():
-            self.hparams.setdefault(name, value)
+        # The command line saves the arguments of a subclass alone; ours are read below. Not before
+        # the call above, which takes every local name for an argument.
+        given = locals()
+        for name in inspect.signature(VideoFineTuner.__init__).parameters:
+            if name not in ("self", "generator", "discriminator"):
+                self.hparams.setdefault(name, given[name])
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
         freeze_all_but(generator.parameter_groups(), trainable)

@@ -101,14 +101,14 @@ def _table(record: Mapping[str, Any]) -> str:
     heads = ["figure", "median (quartiles)", *(["baseline", "better on"] if compared else [])]
     rows = []
     for name, meaning in record["meaning"].items():
-        cells = [html.escape(name), _spread(record["summary"][name])]
+        cells = [html.escape(name), spread_text(record["summary"][name])]
         if compared:
             counts = record["comparison"][name]
             total = sum(counts.values())
             kind = "better" if 2 * counts["output"] > total else ""
             kind = "worse" if 2 * counts["baseline"] > total else kind
             cells += [
-                _spread(record["baseline_summary"][name]),
+                spread_text(record["baseline_summary"][name]),
                 f'<span class="{kind}">{counts["output"]} of {total} faces</span>',
             ]
         better = meaning["better"]
@@ -119,7 +119,8 @@ def _table(record: Mapping[str, Any]) -> str:
     return f"<table><tr>{header}</tr>{''.join(rows)}</table>"
 
 
-def _spread(value: Mapping[str, float] | None) -> str:
+def spread_text(value: Mapping[str, float] | None) -> str:
+    """Write a median with its quartiles; of a single value the value."""
     if value is None:
         return ""
     if value["n"] == 1:

@@ -3,8 +3,6 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import shutil
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -18,9 +16,8 @@ from dp3_lightning.evaluation import command as command_module
 from dp3_lightning.evaluation.command import evaluate_command
 from dp3_lightning.metrics import PictureFeatures
 from dp3_lightning.reports.evaluation import write_evaluation_report
+from tests.browser import needs_browser, opened
 from tests.evaluation.evaluation_fixtures import changed, clip, frames, plan, tools
-
-CHROMIUM = shutil.which("chromium")
 
 
 def measured(folder: Path, kinds: str = "flickering", beside: str = "") -> list[Evaluated]:
@@ -109,7 +106,7 @@ setTimeout(() => {
 </script></body>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_browser
 def test_the_page_opens_and_plays_in_a_browser_without_complaint(tmp_path: Path) -> None:
     videos = measured(tmp_path, "blurred", "flickering")
     page = write_evaluation_report(tmp_path / "a.html", record_of(videos, tools()), videos)
@@ -117,18 +114,9 @@ def test_the_page_opens_and_plays_in_a_browser_without_complaint(tmp_path: Path)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     probe = PROBE.replace("PORT", str(server.server_port))
     page.write_text(page.read_text().replace("</body>", probe))
-    result = subprocess.run(
-        [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu",
-            "--enable-logging=stderr", "--dump-dom", "--autoplay-policy=no-user-gesture-required",
-            f"--user-data-dir={tmp_path / 'profile'}", page.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    seen = opened(page, "--autoplay-policy=no-user-gesture-required")
     server.shutdown()
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
-    (body,) = re.findall(r"<body[^>]*>", result.stdout)
+    (body,) = re.findall(r"<body[^>]*>", seen)
     assert 'data-sizes="160,160,160,160"' in body
     assert 'data-errors="0"' in body
     assert 'data-moved="true"' in body
