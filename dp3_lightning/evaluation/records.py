@@ -15,6 +15,7 @@ from dp3_lightning.evaluation.figures import FaceFigures, evaluate_pair
 from dp3_lightning.evaluation.meaning import MEANING
 from dp3_lightning.evaluation.people import PersonTrack, people_figures
 from dp3_lightning.evaluation.tools import Tools
+from dp3_lightning.evaluation.whole_frame import whole_frame_excess
 from dp3_lightning.faces.analysis import file_hash
 
 _DIFFERENCE = 0.02  # of the larger: what counts as a difference between two outputs
@@ -31,6 +32,7 @@ class Evaluated:
         group: person or origin; videos of one group show one person.
         baseline: another anonymized copy of the same source, to compare with.
         baseline_faces: its figures, same faces in the same order.
+        whole_frame: excess warping error of whole frames, of the output and of the baseline.
     """
 
     original: Path
@@ -39,6 +41,7 @@ class Evaluated:
     group: str
     baseline: Path | None = None
     baseline_faces: list[FaceFigures] = field(default_factory=list)
+    whole_frame: tuple[float, float] = (math.nan, math.nan)
 
 
 def evaluate(
@@ -56,7 +59,13 @@ def evaluate(
     """
     faces = evaluate_pair(original, output, plan, tools)
     others = [] if baseline is None else evaluate_pair(original, baseline, plan, tools)
-    return Evaluated(original, output, faces, group or output.stem, baseline, others)
+    errors = [
+        math.nan if path is None else whole_frame_excess(original, path, set(plan.cuts), tools.flow)
+        for path in (output, baseline)
+    ]
+    return Evaluated(
+        original, output, faces, group or output.stem, baseline, others, (errors[0], errors[1])
+    )
 
 
 def record_of(videos: Sequence[Evaluated], tools: Tools) -> dict[str, Any]:
@@ -102,16 +111,18 @@ def _people(videos: Sequence[Evaluated]) -> list[PersonTrack]:
 
 
 def _video_record(video: Evaluated, names: Sequence[str]) -> dict[str, Any]:
-    record = {
+    record: dict[str, Any] = {
         "output": {"name": video.output.name, "sha256": file_hash(video.output)},
         "original_sha256": file_hash(video.original),
         "group": video.group,
+        "whole_frame_excess_warping_error": _plain(video.whole_frame[0]),
         "faces": [_face_record(face, names) for face in video.faces],
     }
     if video.baseline is not None:
         record["baseline"] = {
             "name": video.baseline.name,
             "sha256": file_hash(video.baseline),
+            "whole_frame_excess_warping_error": _plain(video.whole_frame[1]),
             "faces": [_face_record(face, names) for face in video.baseline_faces],
         }
     return record

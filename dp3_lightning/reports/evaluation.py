@@ -63,6 +63,7 @@ def write_evaluation_report(
 {_verdict(record)}
 <h2>Figures</h2>{_table(record)}
 <h2>Face by face</h2><div class="plots">{_plots(record)}</div>
+{_whole_frames(record)}
 {_together(record)}
 {_left_out(record)}
 <h2>To look at</h2>{_pictures(videos, show_original)}
@@ -151,6 +152,20 @@ def _plots(record: Mapping[str, Any]) -> str:
 def _point(number: int, face: Mapping[str, Any], name: str, label: str) -> tuple[float, float, str]:
     value = face["values"][name]
     return number, math.nan if value is None else value, f"{label}: {value}"
+
+
+def _whole_frames(record: Mapping[str, Any]) -> str:
+    """The one figure that is not of a face."""
+    key = "whole_frame_excess_warping_error"
+    rows = []
+    for video in record["videos"]:
+        values = [video[key], video.get("baseline", {}).get(key)]
+        cells = "".join(f"<td>{'' if v is None else format(v, '.3g')}</td>" for v in values)
+        rows.append(f"<tr><td>{html.escape(video['output']['name'])}</td>{cells}</tr>")
+    return (
+        "<h2>Whole frames</h2><table><tr><th>excess warping error, x1e-4; lower is better</th>"
+        f"<th>output</th><th>baseline</th></tr>{''.join(rows)}</table>"
+    )
 
 
 def _together(record: Mapping[str, Any]) -> str:
