@@ -19,7 +19,7 @@ from dp3_lightning.evaluation.records import Evaluated, evaluate, record_of
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.embedder import DeepFaceEmbedder
-from dp3_lightning.reports.evaluation import spread_text, write_evaluation_report
+from dp3_lightning.reports.evaluation import flat_text, spread_text, write_evaluation_report
 from dp3_lightning.whole_files import write_json
 
 
@@ -164,10 +164,9 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
                 spread_text(record["baseline_summary"][name]),
                 f"{counts['output']} of {total}",
             ]
-        better = "" if meaning["better"] == "neither" else f"; {meaning['better']} is better"
-        table.add_row(name, *cells, f"{meaning['text']}{better}")
+        table.add_row(name, *cells, "; ".join(filter(None, meaning.values())))
     console.print(table)
     for name, value in record.get("together", {}).items():
-        console.print(f"{name}: {value}", markup=False)
+        console.print(f"{name}: {flat_text(value)}", markup=False)
     for name, reason in record["skipped"].items():
         console.print(f"{name}: skipped, {reason}", markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Better = Literal["lower", "higher", "neither"]
+Better = Literal["lower", "higher", "one", "neither"]  # one: as the original, 1
 
 
 class Meaning(NamedTuple):
@@ -18,6 +18,12 @@ class Meaning(NamedTuple):
     text: str
     better: Better
 
+    @property
+    def direction(self) -> str:
+        """What is better, in words; empty where neither is."""
+        words = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1"}
+        return words.get(self.better, "")
+
 
 MEANING = {
     "excess warping error": Meaning("of the face, beyond the original's, x1e-4", "lower"),
@@ -25,12 +31,12 @@ MEANING = {
     "excess warping error, view": Meaning("of the face and what surrounds it", "lower"),
     "tOF": Meaning("difference of motion to the original, pixels", "lower"),
     "tLP": Meaning("difference of perceptual change to the original, x1e-2", "lower"),
-    "flicker": Meaning("change of the face's mean colour per frame, of the original's", "lower"),
+    "flicker": Meaning("change of the face's mean colour per frame, of the original's", "one"),
     "TL-ID": Meaning("neighbouring frames are one person, of the original's", "higher"),
     "TG-ID": Meaning("all frames are one person, of the original's", "higher"),
-    "sharpness": Meaning("gradient energy of the face, of the original's", "higher"),
-    "high frequencies": Meaning("share of contrast in details, of the original's", "higher"),
-    "total variation": Meaning("of the face, of the original's", "neither"),
+    "sharpness": Meaning("gradient energy of the face, of the original's", "one"),
+    "high frequencies": Meaning("share of contrast in details, of the original's", "one"),
+    "total variation": Meaning("of the face, of the original's", "one"),
     "FID": Meaning("distance of Inception feature distributions to the original's", "lower"),
     "KID": Meaning("the same by the cubic kernel", "lower"),
     "MobileNetV2 Frechet": Meaning(

@@ -84,7 +84,10 @@ def record_of(videos: Sequence[Evaluated], tools: Tools) -> dict[str, Any]:
         "tool": f"dp3_lightning {__version__}",
         "measured_with": tools.describe(),
         "skipped": dict(tools.skipped),
-        "meaning": {name: MEANING[name]._asdict() for name in names},
+        "meaning": {
+            name: {"text": MEANING[name].text, "direction": MEANING[name].direction}
+            for name in names
+        },
         "videos": [_video_record(video, names) for video in videos],
         "summary": {name: _spread(faces, name) for name in names},
     }
@@ -161,13 +164,15 @@ def _comparison(
     faces: Sequence[FaceFigures], others: Sequence[FaceFigures], name: str
 ) -> dict[str, int]:
     """On how many faces output or baseline is better, by more than 2 %; the rest is even."""
-    sign = {"higher": 1, "lower": -1, "neither": 0}[MEANING[name].better]
+    better = MEANING[name].better
     counts = {"output": 0, "baseline": 0, "even": 0}
     for face, other in zip(faces, others, strict=True):
         a, b = (f.values.get(name, math.nan) for f in (face, other))
         if not (math.isfinite(a) and math.isfinite(b)):
             continue
-        gap = sign * (a - b)
+        gap = {"higher": a - b, "lower": b - a, "one": abs(b - 1) - abs(a - 1), "neither": 0.0}[
+            better
+        ]
         small = abs(gap) <= _DIFFERENCE * max(abs(a), abs(b))
         counts["even" if small else "output" if gap > 0 else "baseline"] += 1
     return counts

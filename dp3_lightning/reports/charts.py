@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COLORS = ("#1f6feb", "#c77700", "#17543a", "#8c1d18", "#5b3b8c", "#5b6875")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 34
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def scatter(
         )
     parts.append(
         f'<text x="{(width + _LEFT) / 2:.0f}" y="{height - 4}" text-anchor="middle">'
-        f'{html.escape(x_label)}</text><text x="{_LEFT}" y="10">{html.escape(y_label)}</text>'
+        f"{html.escape(x_label)}</text>"
+        f'<text x="{_LEFT}" y="15" font-weight="600">{html.escape(y_label)}</text>'
     )
     for number, (one, points) in enumerate(zip(series, shown, strict=True)):
         color = COLORS[number % len(COLORS)]

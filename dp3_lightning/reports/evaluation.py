@@ -84,6 +84,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
         return ""
     won, lost = [], []
     for name, counts in record["comparison"].items():
+        if name.startswith("interior"):
+            continue  # leak proxies: who is recognised is measured, and counts
         half = sum(counts.values()) / 2
         if counts["output"] > half:
             won.append(name)
@@ -112,9 +114,7 @@ def _table(record: Mapping[str, Any]) -> str:
                 spread_text(record["baseline_summary"][name]),
                 f'<span class="{kind}">{counts["output"]} of {total} faces</span>',
             ]
-        better = meaning["better"]
-        direction = "" if better == "neither" else f"; {better} is better"
-        cells.append(html.escape(meaning["text"] + direction))
+        cells.append(html.escape("; ".join(filter(None, meaning.values()))))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{head}</th>" for head in [*heads, "meaning"])
     return f"<table><tr>{header}</tr>{''.join(rows)}</table>"
@@ -173,16 +173,17 @@ def _together(record: Mapping[str, Any]) -> str:
         return ""
     rows = []
     for name, value in record["together"].items():
-        text = f"{value:.3g}" if isinstance(value, float) else _flat(value)
-        rows.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>")
+        text = html.escape(flat_text(value))
+        rows.append(f"<tr><td>{html.escape(name)}</td><td>{text}</td></tr>")
     return f"<h2>All faces together</h2><table>{''.join(rows)}</table>"
 
 
-def _flat(value: Any) -> str:
+def flat_text(value: Any) -> str:
+    """Write nested plain values on one line."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{key} {_flat(part)}" for key, part in value.items() if part != "")
+        return "; ".join(f"{key} {flat_text(part)}" for key, part in value.items() if part != "")
     if isinstance(value, list):
-        return " to ".join(_flat(part) for part in value)
+        return " to ".join(flat_text(part) for part in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
