@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.ladder_recipe import VARIANTS
 from dp3_lightning.anonymize import (
     CheckOptions,
     Drawing,
@@ -49,6 +50,11 @@ class Rung:
     compat: bool = True
     truncation: float = 0.5
     tracked: bool = True
+
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed gives another output."""
+        return self.generator in VARIANTS or (self.generator == "base" and self.truncation > 0)
 
 
 RUNGS = {

@@ -127,7 +127,9 @@ def run(folder: Path, recipe: Recipe, n_seeds: int, base: Path | None) -> Faces:
         for rung in RUNGS:
             found = faces.setdefault(rung, {}).setdefault(seed, [])
             for clip, source in scored.items():
-                found += scorer.score(RUNGS[rung], seed, f"{rung}-{clip}", source)
+                how = RUNGS[rung]
+                shared = seed if how.seeded else 0  # scored once, the same for all
+                found += scorer.score(how, shared, f"{rung}-{clip}", source)
     return faces
 
 

@@ -68,6 +68,8 @@ def test_rungs_differ_in_what_they_say() -> None:
     assert RUNGS["B2"].generator == RUNGS["B3"].generator == "base"
     assert RUNGS["B4"].generator == RUNGS["B5"].generator == "all"
     assert not RUNGS["B1"].tracked
+    unseeded = {name for name, rung in RUNGS.items() if not rung.seeded}
+    assert unseeded == {"original", "blur", "pixelate", "solid", "B0"}
     for off in ("tv", "pixel", "flow"):
         assert set(VARIANTS["all"]) - set(VARIANTS[f"no {off}"]) == {off}
     assert VARIANTS["none"] == ()
