@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     peak_signal_noise_ratio,
@@ -30,6 +30,7 @@ from dp3_lightning.metrics import (
     high_frequency_share,
     kernel_distance,
     mouth_opening,
+    perceptual_difference,
     sharpness,
     total_variation,
     warping_errors,
@@ -138,17 +139,8 @@ def _temporal(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[
         "flicker": _share(flicker(made, face, valid), flicker(real, face, valid)),
     }
     if tools.perceptual is not None:
-        changes = [_changes(clip, tools.perceptual) for clip in (made, real)]
-        gap = (changes[0] - changes[1]).abs()[valid]
-        values["tLP"] = 100 * float(gap.mean()) if len(gap) else math.nan
+        values["tLP"] = perceptual_difference(made, real, tools.perceptual, valid)
     return values
-
-
-@torch.no_grad()
-def _changes(clip: Tensor, distance: nn.Module) -> Tensor:
-    """Perceptual distance of every frame to the one before, ``(T-1,)``."""
-    pairs = zip(_batches(clip[:-1]), _batches(clip[1:]), strict=True)
-    return torch.cat([distance(first, second).flatten() for first, second in pairs])
 
 
 def _batches(clip: Tensor) -> Iterator[Tensor]:

@@ -1,5 +1,16 @@
-"""How steady, how sharp, how alive: figures about anonymized clips, each beside the original's."""
+"""How steady, sharp, alive and anonymous: figures about anonymized clips, beside the original's.
 
+Functions measure one clip or set of numbers; classes are the same figures as torchmetrics.
+"""
+
+from dp3_lightning.metrics.clip_metrics import (
+    ClipMetric,
+    Details,
+    Flicker,
+    FlowDifference,
+    PerceptualDifference,
+    WarpingError,
+)
 from dp3_lightning.metrics.detectability import FakeDetector, detection_auc, two_sample_auc
 from dp3_lightning.metrics.features import (
     PictureFeatures,
@@ -20,18 +31,31 @@ from dp3_lightning.metrics.quality import (
     sharpness,
     total_variation,
 )
+from dp3_lightning.metrics.set_metrics import (
+    FeatureDistance,
+    IdentityStability,
+    ReIdentification,
+    VerificationRate,
+)
 from dp3_lightning.metrics.temporal import (
-    FlowDifference,
-    WarpingError,
     flicker,
     flow_difference,
+    perceptual_difference,
     warping_errors,
 )
 
 __all__ = [
+    "ClipMetric",
+    "Details",
     "FakeDetector",
+    "FeatureDistance",
+    "Flicker",
     "FlowDifference",
+    "IdentityStability",
+    "PerceptualDifference",
     "PictureFeatures",
+    "ReIdentification",
+    "VerificationRate",
     "WarpingError",
     "correlation",
     "detection_auc",
@@ -46,6 +70,7 @@ __all__ = [
     "kernel_distance",
     "mobilenet_features",
     "mouth_opening",
+    "perceptual_difference",
     "sharpness",
     "tar_at_far",
     "total_variation",

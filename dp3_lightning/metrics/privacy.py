@@ -32,7 +32,9 @@ class Verification:
         tar: share of genuine pairs (anonymized, original) accepted. Low is private.
         interval: 95 % confidence interval of ``tar`` (Clopper and Pearson).
         n_genuine: genuine pairs.
-        n_impostor: impostor pairs, of distinct people.
+        n_impostor: impostor pairs of pictures.
+        n_people_pairs: pairs of distinct people that those show, which decide how fine a rate
+            can be told: more pictures of the same people say little new.
         note: why ``far`` is not the one asked for; else empty.
     """
 
@@ -42,6 +44,7 @@ class Verification:
     interval: tuple[float, float]
     n_genuine: int
     n_impostor: int
+    n_people_pairs: int
     note: str = ""
 
 
@@ -58,18 +61,21 @@ def tar_at_far(
     impostor: Sequence[float] | FloatArray,
     far: float = 1e-3,
     min_pairs: float = 2.0,
+    people_pairs: int | None = None,
 ) -> Verification:
     """True accept rate at a false accept rate.
 
     The threshold is the largest distance at which at most ``far`` of the impostor pairs are
-    accepted. With fewer than ``min_pairs / far`` impostor pairs (2,000 for 1e-3) that rate cannot
-    be told; the finest one that they support is used instead, and the note says so.
+    accepted. With fewer than ``min_pairs / far`` pairs of distinct people (2,000 for 1e-3) that
+    rate cannot be told; the finest one that they support is used instead, and the note says so.
 
     Args:
         genuine: distances between anonymized and original faces of one person.
         impostor: distances between faces of different people.
         far: wanted false accept rate, in (0, 1].
         min_pairs: impostor pairs that must be expected below the threshold.
+        people_pairs: pairs of distinct people that the impostor distances are of; default: each
+            distance is of a pair of its own.
 
     Raises:
         ValueError: no genuine or too few impostor pairs, or distances that are not finite.
@@ -79,21 +85,22 @@ def tar_at_far(
     for name, values in (("genuine", real), ("impostor", other)):
         if not np.isfinite(values).all():
             raise ValueError(f"Expected finite `{name}` distances, got some that are not.")
-    if len(real) < 1 or len(other) < min_pairs:
+    known = len(other) if people_pairs is None else min(people_pairs, len(other))
+    if len(real) < 1 or known < min_pairs:
         raise ValueError(
             f"Expected at least 1 genuine and {math.ceil(min_pairs)} impostor pairs, got "
-            f"{len(real)} and {len(other)}: more people are needed for a rate of false accepts."
+            f"{len(real)} and {known}: more people are needed for a rate of false accepts."
         )
     used, note = far, ""
-    if len(other) * far < min_pairs:
-        used = min_pairs / len(other)
-        note = f"{len(other)} impostor pairs support no finer rate than {used:.2g}"
+    if known * far < min_pairs:
+        used = min_pairs / known
+        note = f"{known} pairs of distinct people support no finer rate than {used:.2g}"
     accepted = math.floor(len(other) * used + 1e-9)
     threshold = float(other[accepted]) if accepted < len(other) else math.inf
     hits = int((real < threshold).sum())
     return Verification(
         used, threshold, hits / len(real), binomial_interval(hits, len(real)), len(real),
-        len(other), note,
+        len(other), known, note,
     )  # fmt: skip
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 
 from dp3_lightning.losses.flow_consistency import warping_error
-from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
+from dp3_lightning.optical_flow import FlowEstimator
+
+_BATCH = 32  # frames a network sees at a time
 
 
 @dataclass(frozen=True)
@@ -144,80 +145,44 @@ def flicker(clip: Tensor, region: Tensor, pair_valid: Tensor | None = None) -> f
     return float(steps[valid].mean()) if valid.any() else float("nan")
 
 
-class _PerPair(Metric):
-    """Means over clips that count by their pairs of frames, synced over processes.
+@torch.no_grad()
+def perceptual_difference(
+    output: Tensor, original: Tensor, distance: nn.Module, pair_valid: Tensor | None = None
+) -> float:
+    """Change of pictures from frame to frame, compared with the original's (tLP).
+
+    Chu et al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation",
+    2020.
 
     Args:
-        estimator: optical flow; default :class:`FarnebackFlow`.
+        output: ``(T, 3, H, W)`` in [-1, 1].
+        original: same shape.
+        distance: of pictures, ``(N, 3, H, W)`` twice to N values.
+        pair_valid: ``(T-1,)`` bool, False across cuts; default: all True.
+
+    Returns:
+        Mean absolute difference of the changes, x100 as in the paper; NaN without any pair.
+
+    Raises:
+        ValueError: clips of two shapes.
     """
-
-    sums: Tensor
-    pairs: Tensor
-    higher_is_better = False
-    full_state_update = False
-    n_values = 1
-
-    def __init__(self, estimator: FlowEstimator | None = None) -> None:
-        super().__init__()
-        self.estimator = estimator or FarnebackFlow()
-        zeros = torch.zeros(self.n_values, dtype=torch.float64)
-        self.add_state("sums", zeros, dist_reduce_fx="sum")
-        self.add_state("pairs", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(
-        self,
-        output: Tensor,
-        original: Tensor,
-        region: Tensor,
-        pair_valid: Tensor | None = None,
-    ) -> None:
-        """Take in one clip, as the function does. A clip without any pair changes nothing."""
-        values = self._values(output, original, region, pair_valid)
-        if not all(math.isfinite(value) for value in values):
-            return
-        count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
-        self.sums += torch.tensor(values, dtype=torch.float64, device=self.sums.device) * count
-        self.pairs += count
-
-    def _values(
-        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
-    ) -> tuple[float, ...]:
-        raise NotImplementedError
+    if output.shape != original.shape:
+        raise ValueError(
+            f"Expected two clips of one shape, got {tuple(output.shape)} and "
+            f"{tuple(original.shape)}."
+        )
+    if len(output) < 2:
+        return float("nan")
+    changes = [
+        torch.cat([distance(*pair).flatten() for pair in zip(*_neighbours(clip), strict=True)])
+        for clip in (output, original)
+    ]
+    gap = (changes[0] - changes[1]).abs()
+    if pair_valid is not None:
+        gap = gap[pair_valid]
+    return 100 * float(gap.mean()) if len(gap) else float("nan")
 
 
-class WarpingError(_PerPair):
-    """:func:`warping_errors` over many clips, synced over processes; clips count by their pairs.
-
-    Args:
-        estimator: optical flow; default :class:`FarnebackFlow`.
-    """
-
-    n_values = 2
-
-    def _values(
-        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
-    ) -> tuple[float, ...]:
-        found = warping_errors(output, original, region, self.estimator, pair_valid)
-        return found.output, found.original
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return ``output``, ``original`` and ``excess``; NaN without any pair."""
-        output, original = self.sums / self.pairs
-        return {"output": output, "original": original, "excess": output - original}
-
-
-class FlowDifference(_PerPair):
-    """:func:`flow_difference` (tOF) over many clips, synced over processes.
-
-    Args:
-        estimator: optical flow; default :class:`FarnebackFlow`, as TecoGAN's.
-    """
-
-    def _values(
-        self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
-    ) -> tuple[float, ...]:
-        return (flow_difference(output, original, region, self.estimator, pair_valid),)
-
-    def compute(self) -> Tensor:
-        """Return the mean length in pixels; NaN without any pair."""
-        return self.sums[0] / self.pairs
+def _neighbours(clip: Tensor) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+    """Frames and the frames after them, some at a time."""
+    return iter(torch.split(clip[:-1], _BATCH)), iter(torch.split(clip[1:], _BATCH))

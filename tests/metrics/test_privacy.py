@@ -27,9 +27,13 @@ def test_too_few_impostors_give_a_coarser_rate_and_say_so() -> None:
     impostor = np.linspace(0.5, 1.5, 100)
     result = tar_at_far([0.4, 0.9], impostor, far=1e-3)
     assert result.far == pytest.approx(0.02)
-    assert "100 impostor pairs" in result.note
+    assert "100 pairs of distinct people" in result.note
     assert (impostor < result.threshold).sum() == 2
     assert result.tar == 0.5
+    # Ten thousand pictures of the same hundred pairs of people tell no finer rate.
+    many = tar_at_far([0.4, 0.9], np.repeat(impostor, 100), far=1e-3, people_pairs=100)
+    assert (many.far, many.n_impostor, many.n_people_pairs) == (result.far, 10_000, 100)
+    assert many.note == result.note
 
 
 @pytest.mark.parametrize(

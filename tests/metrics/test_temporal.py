@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dp3_lightning.metrics import FlowDifference, WarpingError, flow_difference, warping_errors
+from dp3_lightning.metrics import flow_difference, perceptual_difference, warping_errors
 from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 
 
@@ -96,33 +96,6 @@ def test_unequal_lengths_are_named() -> None:
         flow_difference(moving(5), moving(5), middle(4), Shift())
 
 
-def test_classes_average_over_pairs_of_clips() -> None:
-    long, short = smooth(6, 1.5), smooth(3, 1.0)
-    region = torch.zeros(6, 1, 64, 64)
-    region[:, :, 16:48, 16:48] = 1
-    metric, motion = WarpingError(), FlowDifference()
-    assert torch.isnan(motion.compute())
-    single = []
-    for clip in (long, short):
-        noisy = clip + 0.1 * torch.rand(clip.shape, generator=torch.Generator().manual_seed(1))
-        part = region[: len(clip)]
-        metric.update(noisy, clip, part)
-        motion.update(noisy, clip, part)
-        single.append(
-            (
-                warping_errors(noisy, clip, part, FarnebackFlow()),
-                flow_difference(noisy, clip, part, FarnebackFlow()),
-            )
-        )
-    # One frame has no pair and changes nothing.
-    metric.update(long[:1], long[:1], region[:1])
-    found = metric.compute()
-    expected = (5 * single[0][0].output + 2 * single[1][0].output) / 7
-    assert float(found["output"]) == pytest.approx(expected)
-    assert float(found["excess"]) == pytest.approx(float(found["output"] - found["original"]))
-    assert float(motion.compute()) == pytest.approx((5 * single[0][1] + 2 * single[1][1]) / 7)
-
-
 def test_flicker_is_the_change_of_the_mean_color_within_the_region() -> None:
     from dp3_lightning.metrics import flicker
 
@@ -137,3 +110,28 @@ def test_flicker_is_the_change_of_the_mean_color_within_the_region() -> None:
     assert flicker(clip, region, cut) == pytest.approx(0.2)
     assert math.isnan(flicker(clip, region, torch.zeros(3, dtype=torch.bool)))
     assert math.isnan(flicker(clip, region * 0))
+
+
+class Gap(torch.nn.Module):
+    """Mean absolute difference, in place of a perceptual distance."""
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).abs().mean((1, 2, 3))
+
+
+def test_perceptual_difference_compares_changes_not_pictures() -> None:
+    original = torch.zeros(40, 3, 8, 8)  # more frames than are looked at together
+    original[1::2] = 0.5
+    brighter = original + 0.3
+    assert perceptual_difference(brighter, original, Gap()) == pytest.approx(0, abs=1e-4)
+    frozen = torch.zeros_like(original)
+    assert perceptual_difference(frozen, original, Gap()) == pytest.approx(50)
+    calmer = original.clone()
+    calmer[20:] = original[19]
+    kept = torch.ones(39, dtype=torch.bool)
+    assert perceptual_difference(calmer, original, Gap(), kept) == pytest.approx(50 * 20 / 39)
+    kept[19:] = False
+    assert perceptual_difference(calmer, original, Gap(), kept) == pytest.approx(0)
+    assert math.isnan(perceptual_difference(frozen[:1], original[:1], Gap()))
+    with pytest.raises(ValueError, match="one shape"):
+        perceptual_difference(frozen[:5], original, Gap())
