@@ -8,26 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from benchmarks.ladder_recipe import VARIANTS
-from dp3_lightning.anonymize import (
-    CheckOptions,
-    Drawing,
-    OutputOptions,
-    PersonOptions,
-    PlanOptions,
-    RenderOptions,
-    Settings,
-    anonymize_video,
-    plan_video,
-)
-from dp3_lightning.anonymize.compat import as_detected
+from dp3_lightning.anonymize import Drawing
 from dp3_lightning.evaluation import Tools, evaluate_pair
-from dp3_lightning.faces import CenterFace
+from dp3_lightning.evaluation.rendering import detected_plan, render
 from dp3_lightning.generators import GeneratorAdapter
 
 Scores = dict[str, float]  # a face's figures
@@ -146,9 +135,7 @@ class Scorer:
                 for face in known["faces"]
             ]
         output = self._render(how, weights, seed, source, stem)
-        plan = plan_video(
-            source, CenterFace(), as_detected(PlanOptions()), self.folder / "detections"
-        )
+        plan = detected_plan(source, self.folder / "detections")
         faces = [face.values for face in evaluate_pair(source, output, plan, self.tools)]
         plain = [{k: v if math.isfinite(v) else None for k, v in f.items()} for f in faces]
         file.write_text(json.dumps({"key": key, "faces": plain}))
@@ -161,14 +148,8 @@ class Scorer:
         if not how.tracked and drawing.generator is not None:
             drawing = Drawing(FreshLatents(drawing.generator, seed), drawing.name, drawing.sha256)
         output = self.folder / f"{stem}.mp4"
-        settings = Settings(
-            render=RenderOptions(compat="dp2" if how.compat else "none"),
-            people=PersonOptions(truncation=how.truncation, seed=seed),
-            output=OutputOptions(overwrite=True, crf=12),
-            check=CheckOptions(verify=False, identity_check="off"),
-        )
-        cache = self.folder / "detections"
-        anonymize_video(source, output, drawing, settings=settings, cache=cache)
+        compat: Literal["dp2", "none"] = "dp2" if how.compat else "none"
+        render(source, output, drawing, self.folder / "detections", compat, how.truncation, seed)
         return output
 
 

@@ -11,13 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.files import pair_files
-from dp3_lightning.anonymize.plan import Plan, read_plan
-from dp3_lightning.anonymize.planning import PlanOptions, plan_video
+from dp3_lightning.anonymize.plan import read_plan
 from dp3_lightning.evaluation.records import Evaluated, evaluate, record_of
+from dp3_lightning.evaluation.rendering import detected_plan
 from dp3_lightning.evaluation.tools import Tools
-from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.embedder import DeepFaceEmbedder
 from dp3_lightning.reports.evaluation import flat_text, spread_text, write_evaluation_report
 from dp3_lightning.whole_files import write_json
@@ -65,10 +63,10 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     console = Console()
     videos, failed = [], {}
     for original, output, baseline in triples:
-        plan = read_plan(options.plan) if options.plan else _detected(original)
         try:
+            plan = read_plan(options.plan) if options.plan else detected_plan(original)
             video = evaluate(original, output, plan, tools, _group(options, original), baseline)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if len(triples) == 1:
                 raise
             failed[output.name] = str(error)
@@ -135,17 +133,14 @@ def _tools(options: argparse.Namespace) -> Tools:
     if options.fake_detector is not None:
         module, _, name = options.fake_detector.rpartition(".")
         try:
-            tools.fake_detector = getattr(importlib.import_module(module), name)()
+            detector = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"Expected `--fake-detector` to be the class path of a detector, got "
                 f"{options.fake_detector!r}: {error}."
             ) from error
+        tools.fake_detector = detector()
     return tools
-
-
-def _detected(original: Path) -> Plan:
-    return plan_video(original, CenterFace(runtime="auto"), as_detected(PlanOptions()))
 
 
 def _print(console: Console, record: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from dp3_lightning.evaluation.figures import FaceFigures
 from dp3_lightning.evaluation.identity import TrackEmbeddings
 from dp3_lightning.metrics import (
+    Identification,
     frechet_distance,
     identification,
     kernel_distance,
@@ -61,7 +62,7 @@ def people_figures(
         except ValueError as error:
             skipped[name] = str(error)
 
-    known = [t for t in tracks if t.figures.embeddings is not None and len(t.figures.embeddings)]
+    known = _known(tracks)
     if known:
         _add_recognition(known, add)
     described = [t for t in tracks if t.figures.features is not None]
@@ -71,6 +72,22 @@ def people_figures(
         add(names[1], lambda: kernel_distance(made, real))
         add("detectability, AUC", lambda: _detectability(described))
     return values, skipped
+
+
+def re_identification(tracks: Sequence[PersonTrack]) -> Identification | None:
+    """Search drawn faces, averaged over tracks, among originals; None with fewer than two people.
+
+    Args:
+        tracks: faces of all videos.
+    """
+    known = _known(tracks)
+    if len({track.person for track in known}) < 2:
+        return None
+    return _identification(known, "made", averaged=True)
+
+
+def _known(tracks: Sequence[PersonTrack]) -> list[PersonTrack]:
+    return [t for t in tracks if t.figures.embeddings is not None and len(t.figures.embeddings)]
 
 
 def _add_recognition(
@@ -153,7 +170,7 @@ def _other_clip(tracks: Sequence[PersonTrack]) -> FloatArray:
     return np.concatenate(rows) if rows else np.zeros(0)
 
 
-def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) -> Any:
+def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) -> Identification:
     """Queries against a gallery of originals: of the same frames, which favours the attacker."""
 
     def rows(which: str) -> tuple[FloatArray, list[int]]:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dp3_lightning.anonymize import (
-    CheckOptions,
-    Drawing,
-    OutputOptions,
-    PersonOptions,
-    PlanOptions,
-    Settings,
-    anonymize_video,
-    plan_video,
-)
-from dp3_lightning.anonymize.compat import as_detected
+from dp3_lightning.anonymize import Drawing
 from dp3_lightning.evaluation.figures import evaluate_pair
 from dp3_lightning.evaluation.fits import Config, fit_once, without
-from dp3_lightning.evaluation.people import PersonTrack, people_figures
+from dp3_lightning.evaluation.people import PersonTrack, re_identification
+from dp3_lightning.evaluation.rendering import detected_plan, render
 from dp3_lightning.evaluation.tools import Tools
-from dp3_lightning.faces import CenterFace
+from dp3_lightning.faces.analysis import file_hash
+from dp3_lightning.whole_files import write_json
 
 # What the curve is drawn of, and the table shows.
 QUALITY = ("MobileNetV2 Frechet", "FID", "excess warping error", "sharpness")
@@ -49,11 +42,9 @@ class Choice:
     def name(self) -> str:
         """Short, fit for a folder."""
         margin = "" if self.margin is None else f"-margin{self.margin:g}"
-        return (
-            f"{self.mode.replace('+', '-')}-{self.weight:g}{margin}"
-            if self.weight
-            else (f"no-pixel{margin}")
-        )
+        if not self.weight:
+            return f"no-pixel{margin}"
+        return f"{self.mode.replace('+', '-')}-{self.weight:g}{margin}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Point:
         rank1: re-identification among held-out people by embeddings averaged over tracks; None
             with fewer than two.
         chance: what guessing gives there.
-        quality: medians over held-out faces, by name.
+        quality: means over held-out faces, by name.
         inside: whether ``recognised`` is within the budget.
         choice: what it was trained with.
     """
@@ -83,11 +74,23 @@ class Point:
     choice: Choice | None = None
 
     def record(self) -> dict[str, Any]:
-        """Plain values for strict JSON."""
+        """Plain values for strict JSON: what is not known is None."""
         values = asdict(self)
         values["gap"] = self.gap if math.isfinite(self.gap) else None
         values["quality"] = {k: v if math.isfinite(v) else None for k, v in self.quality.items()}
         return values
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any], budget: float) -> Point:
+        """Return the point of a record, judged by a budget."""
+        choice = values["choice"]
+        known = {
+            "gap": math.nan if values["gap"] is None else values["gap"],
+            "quality": {k: math.nan if v is None else v for k, v in values["quality"].items()},
+            "inside": values["recognised"] <= budget,
+            "choice": None if choice is None else Choice(**choice),
+        }
+        return cls(**{**values, **known})
 
 
 def sweep(
@@ -128,7 +131,7 @@ def config_for(base: Mapping[str, Any], choice: Choice, embedder: str | None) ->
 
 @dataclass
 class Study:
-    """Trains, anonymizes and measures; what is done is not done again.
+    """Trains, anonymizes and measures; what was trained and measured is not done again.
 
     Attributes:
         folder: of everything.
@@ -136,6 +139,9 @@ class Study:
         trained_on: videos of the training, for what is memorised; may be empty.
         budget: largest ``recognised`` that is allowed.
         tools: what to measure with.
+
+    Raises:
+        ValueError: no recogniser at hand, or a video that is both held out and trained on.
     """
 
     folder: Path
@@ -149,6 +155,14 @@ class Study:
             raise ValueError(
                 "The curve needs a recogniser: " + self.tools.skipped.get("recognised", "none")
             )
+        self._hashes = {path: file_hash(path) for path in (*self.held_out, *self.trained_on)}
+        seen = {self._hashes[path]: path for path in self.trained_on}
+        for path in self.held_out:
+            if self._hashes[path] in seen:
+                raise ValueError(
+                    f"{str(path)!r} is held out and, as {str(seen[self._hashes[path]])!r}, trained "
+                    "on: nobody is new to a generator that saw them."
+                )
 
     def trained(self, base: Mapping[str, Any], choice: Choice, embedder: str | None) -> Point:
         """Train by a choice and measure the result."""
@@ -156,47 +170,52 @@ class Study:
         return self.measured(fit_once(self.folder / "runs" / choice.name, config), choice)
 
     def measured(self, checkpoint: Path, choice: Choice | None = None) -> Point:
-        """Measure a generator."""
+        """Measure a generator.
+
+        Raises:
+            ValueError: the recogniser knows no held-out face, drawn or real.
+        """
         name = checkpoint.stem if choice is None else choice.name
-        unseen = self._tracks(name, checkpoint, self.held_out)
-        seen = self._tracks(name, checkpoint, self.trained_on)
+        digest = file_hash(checkpoint)
+        file = self.folder / "points" / f"{name}-{digest[:8]}.json"
+        key = {
+            "checkpoint": digest,
+            "held_out": [self._hashes[path] for path in self.held_out],
+            "trained_on": [self._hashes[path] for path in self.trained_on],
+            "measured_with": self.tools.describe(),
+        }
+        if file.is_file() and (known := json.loads(file.read_text()))["key"] == key:
+            return Point.of_record(known["point"], self.budget)
+        unseen, seen = (
+            self._tracks(f"{name}-{digest[:8]}", checkpoint, videos)
+            for videos in (self.held_out, self.trained_on)
+        )
         recognised = _mean(unseen, "recognised")
         if not math.isfinite(recognised):
             raise ValueError("No held-out face could be recognised at all: give other videos.")
-        together, _ = people_figures(unseen)
-        found = together.get("identification, tracks averaged")
-        return Point(
+        found = re_identification(unseen)
+        point = Point(
             name,
             recognised,
             _mean(seen, "recognised") - recognised,
-            found and found["rates"][1],
-            found and found["chance"][1],
+            found.rates[1] if found else None,
+            found.chance[1] if found else None,
             {q: _mean(unseen, q) for q in QUALITY if any(q in t.figures.values for t in unseen)},
             recognised <= self.budget,
             choice,
         )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"key": key, "point": point.record()})
+        return point
 
     def _tracks(self, name: str, checkpoint: Path, videos: Sequence[Path]) -> list[PersonTrack]:
         found: list[PersonTrack] = []
-        drawing = Drawing.prepare(checkpoint) if videos else None
+        drawing = Drawing.prepare(checkpoint)
+        cache = self.folder / "detections"
         for number, source in enumerate(videos):
-            assert drawing is not None
             output = self.folder / "outputs" / f"{name}-{number}-{source.stem}.mp4"
-            output.parent.mkdir(parents=True, exist_ok=True)
-            settings = Settings(
-                people=PersonOptions(seed=0),  # one face per person at every point of the curve
-                output=OutputOptions(overwrite=True),
-                check=CheckOptions(verify=False, identity_check="off"),
-            )
-            anonymize_video(
-                source, output, drawing, settings=settings, cache=self.folder / "detections"
-            )
-            plan = plan_video(
-                source,
-                CenterFace(runtime="auto"),
-                as_detected(PlanOptions()),
-                self.folder / "detections",
-            )
+            render(source, output, drawing, cache)  # one face per person at every point
+            plan = detected_plan(source, cache)
             for face in evaluate_pair(source, output, plan, self.tools):
                 found.append(PersonTrack(f"{source.stem}/{face.person}", source.stem, face))
         return found

@@ -19,6 +19,7 @@ from dp3_lightning.metrics.features import (
 )
 from dp3_lightning.metrics.motion import correlation, head_pose, mouth_opening
 from dp3_lightning.metrics.privacy import (
+    Identification,
     identification,
     identity_stability,
     tar_at_far,
@@ -51,6 +52,7 @@ __all__ = [
     "FeatureDistance",
     "Flicker",
     "FlowDifference",
+    "Identification",
     "IdentityStability",
     "PerceptualDifference",
     "PictureFeatures",

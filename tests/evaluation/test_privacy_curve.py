@@ -74,6 +74,7 @@ class Trainer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fitted: list[str] = []
+        self.rendered: list[str] = []
         self.recognised = {"no-pixel": 0.0, "full-1": 0.04, "full-3": 0.4, "mine": 0.2}
         monkeypatch.setattr(module, "fit_once", self.fit)
         monkeypatch.setattr(module.Study, "_tracks", self.tracks)
@@ -81,10 +82,13 @@ class Trainer:
 
     def fit(self, folder: Path, config: dict[str, Any]) -> Path:
         self.fitted.append(folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "last.ckpt").write_text(folder.name)
         return folder / "last.ckpt"
 
     def tracks(self, name: str, checkpoint: Path, videos: list[Path]) -> list[PersonTrack]:
-        rate = self.recognised[name]
+        rate = self.recognised[name.rpartition("-")[0]]
+        self.rendered.append(name)
         found = []
         for video in videos:
             seen = 0.1 if video.stem == "seen" else 0.0  # what is memorised
@@ -95,8 +99,8 @@ class Trainer:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trainer, list[str]]:
-    for name in ("new", "seen"):
-        clip(tmp_path / f"{name}.mkv", frames())
+    clip(tmp_path / "new.mkv", frames())
+    clip(tmp_path / "seen.mkv", [255 - frame for frame in frames()])
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
     (tmp_path / "mine.ckpt").write_bytes(b"weights")
     common = [str(tmp_path / "out"), "--held-out", str(tmp_path / "new.mkv")]
@@ -134,6 +138,34 @@ def test_the_exit_code_tells_that_a_checkpoint_is_outside(
     assert "outside the budget of 0.05" in capsys.readouterr().out
     assert curve(tmp_path)["chosen"] == "mine"
     assert privacy_curve_command([*common, *checkpoint, "--budget", "0.2"]) == 0
+
+
+def test_what_was_measured_is_not_measured_again_but_judged_anew(
+    tmp_path: Path, study: tuple[Trainer, list[str]]
+) -> None:
+    trainer, common = study
+    checkpoint = ["--checkpoint", str(tmp_path / "mine.ckpt")]
+    assert privacy_curve_command([*common, *checkpoint]) == OUTSIDE
+    first, done = curve(tmp_path), len(trainer.rendered)
+    assert privacy_curve_command([*common, *checkpoint, "--budget", "0.3"]) == 0
+    second = curve(tmp_path)
+    assert len(trainer.rendered) == done
+    assert (first["points"][0].pop("inside"), second["points"][0].pop("inside")) == (False, True)
+    assert first["points"] == second["points"]
+    (tmp_path / "mine.ckpt").write_bytes(b"other weights")
+    privacy_curve_command([*common, *checkpoint])
+    assert len(trainer.rendered) > done
+
+
+def test_a_video_is_not_held_out_and_trained_on(
+    tmp_path: Path, study: tuple[Trainer, list[str]]
+) -> None:
+    _, common = study
+    copy = tmp_path / "copy.mkv"
+    copy.write_bytes((tmp_path / "new.mkv").read_bytes())
+    checkpoint = ["--checkpoint", str(tmp_path / "mine.ckpt")]
+    with pytest.raises(ValueError, match=r"new\.mkv.*held out.*copy\.mkv"):
+        privacy_curve_command([*common, str(copy), *checkpoint])
 
 
 def test_arguments_that_do_not_fit_are_named(

@@ -154,7 +154,7 @@ def known_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(Tools, "at_hand", classmethod(made))
-    monkeypatch.setattr(command_module, "_detected", lambda original: plan())
+    monkeypatch.setattr(command_module, "detected_plan", lambda original: plan())
 
 
 @pytest.mark.usefixtures("known_tools")
@@ -178,6 +178,17 @@ def test_a_folder_is_measured_together(tmp_path: Path, capsys: pytest.CaptureFix
     assert (output / "eval.html").is_file()
     assert (output / "bob/1.mkv.eval.json").is_file()
     assert "4 videos together" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("known_tools")
+def test_false_accepts_are_counted_by_people_and_synthetic_ones_are_named(tmp_path: Path) -> None:
+    source, output, _ = folders(tmp_path)
+    assert evaluate_command([str(output), "--original", str(source)]) == 0
+    found = json.loads((output / "eval.json").read_text())["together"]["verification, same frame"]
+    # Ann and Bob; Ann's fake and Bob; Bob's fake and Ann. Four clips make them no more people.
+    assert (found["n_people_pairs"], found["n_people_pairs_synthetic"]) == (3, 2)
+    assert found["n_impostor"] > 100
+    assert found["far"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.usefixtures("known_tools")

@@ -1,0 +1,63 @@
+"""One step of every study: anonymize a video as a choice says, and find its faces for measuring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dp3_lightning.anonymize import (
+    CheckOptions,
+    Drawing,
+    OutputOptions,
+    PersonOptions,
+    PlanOptions,
+    RenderOptions,
+    Settings,
+    anonymize_video,
+    plan_video,
+)
+from dp3_lightning.anonymize.compat import as_detected
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.faces import CenterFace
+
+
+def render(
+    source: Path,
+    output: Path,
+    drawing: Drawing,
+    cache: Path,
+    compat: Literal["none", "dp2"] = "none",
+    truncation: float = PersonOptions.truncation,
+    seed: int = 0,
+) -> None:
+    """Anonymize a video for measuring: fine compression, and no blur where the check would put it.
+
+    What a generator draws is what is to be measured; never publish such a video.
+
+    Args:
+        source: video.
+        output: written; replaced if there.
+        drawing: what draws the faces.
+        cache: folder of detections.
+        compat: ``dp2`` draws as DeepPrivacy2 does.
+        truncation: of the latents.
+        seed: of the latents; with one seed a person has one face in every rendering.
+    """
+    settings = Settings(
+        render=RenderOptions(compat=compat),
+        people=PersonOptions(truncation=truncation, seed=seed),
+        output=OutputOptions(overwrite=True, crf=12),
+        check=CheckOptions(verify=False, identity_check="off"),
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    anonymize_video(source, output, drawing, settings=settings, cache=cache)
+
+
+def detected_plan(source: Path, cache: Path | None = None) -> Plan:
+    """Return where faces of an original were found, without anything added for safety.
+
+    Args:
+        source: video.
+        cache: folder of detections; None keeps none.
+    """
+    return plan_video(source, CenterFace(runtime="auto"), as_detected(PlanOptions()), cache)
