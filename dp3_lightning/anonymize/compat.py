@@ -12,7 +12,8 @@ from torch import Tensor
 from dp3_lightning.anonymize.geometry import rule_of
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.planning import PlanOptions
-from dp3_lightning.anonymize.render import Failure, Rendered, RenderOptions
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.rendered import Failure, Rendered
 from dp3_lightning.faces.composite import paste_hole
 from dp3_lightning.faces.crop import ExpansionRule, box_in_crop, crop_frame, expand_box, hole_mask
 from dp3_lightning.faces.obscure import obscure

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.anonymize.render import Failure
+from dp3_lightning.anonymize.rendered import Failure
 from dp3_lightning.anonymize.verify import Checked
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.whole_files import write_json

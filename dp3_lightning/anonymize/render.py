@@ -7,7 +7,7 @@ not a number, the blur is what remains.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dp3_lightning.anonymize.geometry import TrackGeometry, rule_of, track_geometry
+from dp3_lightning.anonymize.key_frames import KeyFrameDrawer, Run, match_colors
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.propagation import (
     Motion,
@@ -23,19 +24,15 @@ from dp3_lightning.anonymize.propagation import (
     find_keys,
     grow_hole,
 )
+from dp3_lightning.anonymize.rendered import Failure, Rendered
 from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.faces.composite import blend_outwards
 from dp3_lightning.faces.obscure import Treatment, obscure
 from dp3_lightning.faces.resample import cut_window
-from dp3_lightning.generators import GeneratorAdapter, device_of
+from dp3_lightning.generators import GeneratorAdapter
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
-from dp3_lightning.structures import UInt8Array, Window
+from dp3_lightning.structures import UInt8Array
 from dp3_lightning.threads import single_thread
-
-_BATCH = 8
-_OFFSET_LIMIT = 0.15  # largest colour correction, of the range [-1, 1]
-_RIM = 64  # a rim is this part of the crop wide
-_OFFSET_SIGMA = 5.0  # frames over which corrections are averaged
 
 
 @dataclass(frozen=True)
@@ -73,80 +70,6 @@ class RenderOptions:
         check_choice(("blur", "generate"), padded=self.padded)
         check_choice(("blur", "pixelate", "solid"), fallback=self.fallback)
         check_choice(("none", "dp2"), compat=self.compat)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Something that went wrong in one frame, which is blurred there.
-
-    Attributes:
-        frame: index in the video.
-        person: whose face, or empty for the whole frame.
-        reason: what happened.
-        blurred: whether the face is blurred for it.
-    """
-
-    frame: int
-    person: str
-    reason: str
-    blurred: bool = True
-
-
-@dataclass
-class Rendered:
-    """Frames of one stretch and what happened to them.
-
-    Attributes:
-        frames: ``(H, W, 3)`` uint8 RGB each.
-        failures: what was blurred because something failed.
-        drawn: frame of every face that went through the generator.
-        carried: frame of every face that was carried from drawn ones.
-    """
-
-    frames: list[UInt8Array]
-    failures: list[Failure] = field(default_factory=list)
-    drawn: list[int] = field(default_factory=list)
-    carried: list[int] = field(default_factory=list)
-
-    @property
-    def n_drawn(self) -> int:
-        """Number of faces drawn."""
-        return len(self.drawn)
-
-    @property
-    def n_carried(self) -> int:
-        """Number of faces carried."""
-        return len(self.carried)
-
-
-@dataclass
-class _Run:
-    """A track within a stretch, over frames that are all to be generated."""
-
-    track: PlannedTrack
-    geometry: TrackGeometry
-    first: int  # index in the video
-    style: Tensor | None
-    real: Tensor  # (T, 3, H, W), for its motion only
-    motion: Motion = field(default_factory=lambda: Motion([]))
-    safe: dict[int, Tensor] = field(default_factory=dict)  # keys to (3, H, W), faces blurred
-
-    @property
-    def holes(self) -> list[Window]:
-        start = self.first - self.track.start
-        return self.geometry.holes[start : start + len(self.real)]
-
-
-def _rims(hole: Window, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pixels just inside and just outside a hole, two masks ``(H, W)``."""
-    x0, y0, x1, y1 = hole
-    width = max(1, int(size[0]) // _RIM)
-    masks = []
-    for grow in (-width, 0, width):
-        mask = torch.zeros(int(size[0]), int(size[1]), dtype=torch.bool)
-        mask[max(y0 - grow, 0) : max(y1 + grow, 0), max(x0 - grow, 0) : max(x1 + grow, 0)] = True
-        masks.append(mask)
-    return masks[1] & ~masks[0], masks[2] & ~masks[1]
 
 
 class FaceRenderer:
@@ -212,11 +135,14 @@ class FaceRenderer:
             self._make_safe(frame, first + offset)
         with single_thread():
             runs = self._runs(frames, result, first)
-        drawn = self._draw(runs, result)
-        layers: dict[int, list[tuple[float, _Run, Tensor]]] = {}
+        drawn: list[dict[int, Tensor]] = []
+        if self.generator is not None:
+            drawn = KeyFrameDrawer(self.generator, self.options.batch_size)(runs, result)
+        layers: dict[int, list[tuple[float, Run, Tensor]]] = {}
         with single_thread():
             for run, images in zip(runs, drawn, strict=True):
-                self._match_colors(run, images)
+                if self.options.color_match:
+                    match_colors(run, images)
                 self._carry(run, images, layers, result)
             for index, found in layers.items():
                 # The smaller first, as DeepPrivacy2: a face in front is usually the larger.
@@ -242,7 +168,7 @@ class FaceRenderer:
         padded = track.origins[index - track.start] == "padded"
         return not padded or self.options.padded == "generate"
 
-    def _runs(self, frames: Sequence[UInt8Array], result: Rendered, first: int) -> list[_Run]:
+    def _runs(self, frames: Sequence[UInt8Array], result: Rendered, first: int) -> list[Run]:
         runs = []
         for number, track in enumerate(self.plan.tracks):
             for start, stop in self._stretches(track, first, first + len(frames)):
@@ -274,7 +200,7 @@ class FaceRenderer:
         first: int,
         start: int,
         stop: int,
-    ) -> _Run:
+    ) -> Run:
         assert self.generator is not None
         track, geometry = self.plan.tracks[number], self.geometry(number)
         size = self.generator.image_size
@@ -284,7 +210,7 @@ class FaceRenderer:
             return torch.from_numpy(np.clip(levels, 0, 255) / 127.5 - 1).permute(2, 0, 1)
 
         real = torch.stack([crop(frames[i - first], i) for i in range(start, stop)])
-        run = _Run(track, geometry, start, self.styles.get(track.person), real)
+        run = Run(track, geometry, start, self.styles.get(track.person), real)
         try:
             run.motion = find_keys(run.real, run.holes, self.estimator, self.how)
         except Exception as error:  # no motion, no carrying: every frame is drawn
@@ -295,89 +221,11 @@ class FaceRenderer:
             run.safe[key] = crop(result.frames[start + key - first], start + key)
         return run
 
-    def _draw(self, runs: Sequence[_Run], result: Rendered) -> list[dict[int, Tensor]]:
-        """Draw the key frames of all runs, faces of all people and frames in common batches."""
-        drawn: list[dict[int, Tensor]] = [{} for _ in runs]
-        jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]
-        step = self._batch_size()
-        for begin in range(0, len(jobs), step):
-            batch = jobs[begin : begin + step]
-            try:
-                images: list[Tensor | None] = list(self._generate(runs, batch))
-            except Exception:  # find out which of them it was
-                images = [self._generate_one(runs, job, result) for job in batch]
-            for (i, key), image in zip(batch, images, strict=True):
-                if image is None:
-                    continue
-                if not torch.isfinite(image).all():
-                    reason = "the generator gave values that are not numbers"
-                    index = runs[i].first + key
-                    result.failures.append(Failure(index, runs[i].track.person, reason))
-                    continue
-                drawn[i][key] = image.clamp(-1, 1)
-                result.drawn.append(runs[i].first + key)
-        return drawn
-
-    def _batch_size(self) -> int:
-        if self.options.batch_size is not None:
-            return self.options.batch_size
-        on_cpu = self.generator is None or device_of(self.generator).type == "cpu"
-        return 1 if on_cpu else _BATCH
-
-    def _generate(self, runs: Sequence[_Run], batch: Sequence[tuple[int, int]]) -> Tensor:
-        """Draw a batch; ``(N, 3, H, W)`` on the CPU."""
-        assert self.generator is not None
-        height, width = self.generator.image_size
-        keep = torch.ones(len(batch), 1, 1, height, width)
-        for n, (i, key) in enumerate(batch):
-            x0, y0, x1, y1 = runs[i].holes[key]
-            keep[n, :, :, y0:y1, x0:x1] = 0
-        safe = torch.stack([runs[i].safe[key] for i, key in batch])[:, None]
-        styles = [runs[i].style for i, _ in batch]
-        device = device_of(self.generator)
-        known = [s for s in styles if s is not None]
-        w = torch.cat(known).to(device) if len(known) == len(styles) else None
-        raw = self.generator((safe * keep).to(device), keep.to(device), w=w)
-        images: Tensor = raw[:, 0].float().cpu()
-        return images
-
-    def _generate_one(
-        self, runs: Sequence[_Run], job: tuple[int, int], result: Rendered
-    ) -> Tensor | None:
-        try:
-            return self._generate(runs, [job])[0]
-        except Exception as error:  # fail closed: the blur stays
-            run, key = runs[job[0]], job[1]
-            reason = f"the generator failed: {type(error).__name__}: {error}"
-            result.failures.append(Failure(run.first + key, run.track.person, reason))
-            return None
-
-    def _match_colors(self, run: _Run, images: dict[int, Tensor]) -> None:
-        """Shift drawn faces so that their rim has the colour of what it meets, smoothly in time."""
-        if not self.options.color_match or not images:
-            return
-        keys = sorted(images)
-        offsets, weights = [], []
-        for key in keys:
-            within, without = _rims(run.holes[key], images[key].shape[-2:])
-            without &= (run.safe[key] > -1).any(0)  # outside the frame it is black
-            offset, n_pixels = torch.zeros(3), int(without.sum())
-            if n_pixels:
-                offset = run.safe[key][:, without].mean(1) - images[key][:, within].mean(1)
-            offsets.append(offset.clamp(-_OFFSET_LIMIT, _OFFSET_LIMIT))
-            weights.append(float(n_pixels))
-        times = torch.tensor(keys, dtype=torch.float32)
-        near = torch.exp(-((times[:, None] - times) ** 2) / (2 * _OFFSET_SIGMA**2))
-        near = near * torch.tensor(weights)
-        smooth = near @ torch.stack(offsets) / near.sum(1, keepdim=True).clamp_min(1e-6)
-        for key, offset in zip(keys, smooth, strict=True):
-            images[key] = (images[key] + offset[:, None, None]).clamp(-1, 1)
-
     def _carry(
         self,
-        run: _Run,
+        run: Run,
         images: dict[int, Tensor],
-        layers: dict[int, list[tuple[float, _Run, Tensor]]],
+        layers: dict[int, list[tuple[float, Run, Tensor]]],
         result: Rendered,
     ) -> None:
         try:
@@ -401,7 +249,7 @@ class FaceRenderer:
             if offset not in images:
                 result.carried.append(index)
 
-    def _lay(self, result: Rendered, offset: int, index: int, run: _Run, image: Tensor) -> None:
+    def _lay(self, result: Rendered, offset: int, index: int, run: Run, image: Tensor) -> None:
         at = index - run.track.start
         # NumPy: threads cost more than they bring for so few numbers.
         levels = (np.clip(image.permute(1, 2, 0).numpy(), -1, 1) + 1) * np.float32(127.5)

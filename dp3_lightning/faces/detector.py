@@ -1,32 +1,29 @@
-"""CenterFace: a small face detector (MIT licence, 7 MB) that runs in OpenCV's ``dnn`` module.
-
-The network sees the frame resized to multiples of 32 pixels and answers on a grid of cells, four
-pixels apart. Every cell carries a face score, the logarithm of the face's height and width, the
-offset of its centre from the cell, and five landmarks relative to the box.
-"""
+"""CenterFace: a small face detector (MIT licence, 7 MB) that runs in OpenCV or OpenVINO."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.checks import check_choice
-from dp3_lightning.structures import Detection, FloatArray, UInt8Array
+from dp3_lightning.faces.center_map import decode
+from dp3_lightning.faces.runtimes import (
+    Blob,
+    Network,
+    NetworkOutputs,
+    OpenCVNetwork,
+    OpenVINONetwork,
+)
+from dp3_lightning.structures import Detection, UInt8Array
 
-STRIDE = 4  # network pixels between two cells of the output grid
 MULTIPLE = 32  # the encoder halves five times, so sides must divide by 2 ** 5
 
-NetworkOutputs = Sequence[npt.NDArray[np.float32]]
-Blob = npt.NDArray[np.float32]
-Network = Callable[[Iterable[Blob]], list[NetworkOutputs]]
 Runtime = Literal["opencv", "openvino", "auto"]
 
 
@@ -115,7 +112,9 @@ class CenterFace:
             _check_frame(index, frame)
         if self._net is None:
             path = asset_path("centerface") if self.model is None else self.model
-            self._net = (_OpenVINO if self.runtime == "openvino" else _OpenCV)(str(path))
+            self._net = (OpenVINONetwork if self.runtime == "openvino" else OpenCVNetwork)(
+                str(path)
+            )
         answers = self._net(self._blob(frame) for frame in frames)
         return [self._faces(*pair) for pair in zip(frames, answers, strict=True)]
 
@@ -150,63 +149,6 @@ class CenterFace:
         )
 
 
-class _OpenCV:
-    """The network in OpenCV's ``dnn``."""
-
-    def __init__(self, path: str) -> None:
-        self._net = cv2.dnn.readNetFromONNX(path)
-
-    def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
-        return [self._one(blob) for blob in blobs]
-
-    def _one(self, blob: Blob) -> NetworkOutputs:
-        self._net.setInput(blob)
-        outputs: NetworkOutputs = self._net.forward(self._net.getUnconnectedOutLayersNames())
-        return outputs
-
-
-class _OpenVINO:
-    """The network in OpenVINO, compiled once per size of the input; frames side by side."""
-
-    def __init__(self, path: str) -> None:
-        import openvino
-
-        self._core, self._path = openvino.Core(), path
-        self._queues: dict[tuple[int, ...], Any] = {}
-
-    def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
-        answers: dict[int, NetworkOutputs] = {}
-        count = 0
-        try:
-            for blob in blobs:
-                self._queue(blob.shape).start_async(blob, userdata=(answers, count))
-                count += 1
-        finally:  # no request may outlive the call
-            for queue in self._queues.values():
-                queue.wait_all()
-        return [answers[number] for number in range(count)]
-
-    def _queue(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._queues:
-            import openvino
-
-            model = self._core.read_model(self._path)  # its shape is fixed in the file
-            model.reshape({model.inputs[0]: list(shape)})
-            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "bf16"}
-            if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                options["INFERENCE_PRECISION_HINT"] = "f32"
-            compiled = self._core.compile_model(model, "CPU", options)
-            self._queues[shape] = openvino.AsyncInferQueue(compiled)
-            self._queues[shape].set_callback(_keep)
-        return self._queues[shape]
-
-
-def _keep(request: Any, place: tuple[dict[int, NetworkOutputs], int]) -> None:
-    answers, number = place
-    # A copy: the request and its memory are used again.
-    answers[number] = [np.array(output.data) for output in request.output_tensors]
-
-
 def network_size(
     height: int, width: int, max_side: int | None = None, min_side: int | None = None
 ) -> tuple[int, int]:
@@ -232,76 +174,6 @@ def network_size(
         return max(cells, 1) * MULTIPLE
 
     return rounded(height), rounded(width)
-
-
-def decode(
-    outputs: NetworkOutputs,
-    scale: tuple[float, float] = (1.0, 1.0),
-    threshold: float = 0.3,
-    nms_threshold: float = 0.3,
-) -> list[Detection]:
-    """Turn the four output maps of the network into detections.
-
-    Args:
-        outputs: heatmap ``(1, 1, h, w)`` in [0, 1], log size ``(1, 2, h, w)`` as (height, width),
-            offset ``(1, 2, h, w)`` as (y, x) in cells, landmarks ``(1, 10, h, w)`` as five (y, x)
-            relative to the box.
-        scale: frame pixels per network pixel as (x, y).
-        threshold: lowest score kept.
-        nms_threshold: intersection over union above which the weaker of two boxes is dropped.
-
-    Returns:
-        Detections in frame pixels, best score first.
-
-    Raises:
-        ValueError: there are not four maps with 1, 2, 2 and 10 channels.
-    """
-    _check_outputs(outputs)
-    heat, log_size, offset, marks = (np.asarray(output[0], dtype=np.float64) for output in outputs)
-    row, column = np.nonzero(heat[0] >= threshold)
-    score = heat[0, row, column]
-    per_axis = np.array([scale[0], scale[1]])
-    cell = np.stack([column, row], axis=1)
-    centre = (cell + offset[::-1, row, column].T + 0.5) * STRIDE * per_axis
-    size = np.exp(log_size[::-1, row, column].T) * STRIDE * per_axis
-    origin = centre - size / 2
-    boxes = np.concatenate([origin, origin + size], axis=1)
-    yx = marks[:, row, column].T.reshape(-1, 5, 2)
-    points = yx[..., ::-1] * size[:, None] + origin[:, None]
-    kept = _suppress(boxes, score, nms_threshold)
-    return [_detection(boxes[i], float(score[i]), points[i]) for i in kept]
-
-
-def _detection(box: FloatArray, score: float, points: FloatArray) -> Detection:
-    """Plain Python numbers out of one row of the decoded arrays."""
-    x0, y0, x1, y1 = (float(value) for value in box)
-    landmarks = tuple((float(x), float(y)) for x, y in points)
-    return Detection((x0, y0, x1, y1), min(score, 1.0), landmarks)
-
-
-def _suppress(boxes: FloatArray, score: FloatArray, threshold: float) -> list[int]:
-    """Greedy non-maximum suppression; returns kept indices, best score first."""
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    waiting = np.argsort(-score, kind="stable")
-    kept: list[int] = []
-    while waiting.size:
-        best, waiting = int(waiting[0]), waiting[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[waiting, :2])
-        high = np.minimum(boxes[best, 2:], boxes[waiting, 2:])
-        shared = np.prod(np.clip(high - low, 0.0, None), axis=1)
-        waiting = waiting[shared <= threshold * (area[best] + area[waiting] - shared)]
-    return kept
-
-
-def _check_outputs(outputs: NetworkOutputs) -> None:
-    """Raise when the maps are not those of a CenterFace network."""
-    channels = [output.shape[1] if output.ndim == 4 else None for output in outputs]
-    if channels != [1, 2, 2, 10]:
-        raise ValueError(
-            f"Expected four network outputs (1, C, h, w) with C = 1, 2, 2, 10, got C = {channels}. "
-            "Is `model` a CenterFace ONNX file?"
-        )
 
 
 def _check_frame(index: int, frame: object) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces import CenterFace
-from dp3_lightning.faces.detector import decode, network_size
+from dp3_lightning.faces.center_map import decode
+from dp3_lightning.faces.detector import network_size
 from dp3_lightning.structures import Detection, FaceDetector
 from dp3_lightning.video import VideoReader
 
