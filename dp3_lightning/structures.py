@@ -38,7 +38,7 @@ asked for; they are measured on the real frames after crop and flip, in pixels o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,30 @@ from torch import Tensor
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1/y1 exclusive
+
+# Batch keys of further generator inputs; the real clip is deliberately not among them.
+EXTRA_INPUTS = ("keypoints", "embedding", "E_mask")
+
+
+class Regenerate(Protocol):
+    """Draws the clips of a step once more."""
+
+    def __call__(
+        self,
+        z: Tensor | None,
+        frames: slice,
+        clip: Tensor | None = None,
+        keep_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the composite of the selected frames, ``(B, t, 3, H, W)``, with gradient.
+
+        Args:
+            z: ``(B, z_dim)``; None: the latents of the step.
+            frames: which frames of the clips.
+            clip: ``(B, t, 3, H, W)`` in place of those frames, for example moved.
+            keep_mask: ``(B, t, 1, H, W)`` in place of theirs.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,8 +87,8 @@ class GeneratorStep:
         batch: the whole batch, see the module docstring for its keys.
         generator_step: number of generator updates made so far (0 for the first).
         z: latents of the clips, ``(B, z_dim)``; None when the module has none.
-        generate: ``generate(z, frames)`` makes the composite of the same clips with another latent,
-            with gradient, for the frames selected by the slice; None when not available.
+        generate: draws frames of the clips once more, see :class:`Regenerate`; None when not
+            available.
         seed: seed of the run, for counter-based randomness.
     """
 
@@ -74,7 +98,7 @@ class GeneratorStep:
     batch: Mapping[str, Any]
     generator_step: int
     z: Tensor | None = None
-    generate: Callable[[Tensor, slice], Tensor] | None = None
+    generate: Regenerate | None = None
     seed: int = 0
 
 

@@ -18,13 +18,16 @@ FlowPenalty = Literal["charbonnier", "l1", "mse"]
 CHARBONNIER_EPSILON = 1e-3
 
 
+def charbonnier(difference: Tensor) -> Tensor:
+    """Return the absolute value, rounded off below 1e-3, so that 0 has a gradient."""
+    smooth: Tensor = (difference.square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
+    return smooth
+
+
 def _penalty(difference: Tensor, penalty: FlowPenalty) -> Tensor:
     if penalty == "l1":
         return difference.abs()
-    if penalty == "mse":
-        return difference.square()
-    smooth: Tensor = (difference.square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
-    return smooth
+    return difference.square() if penalty == "mse" else charbonnier(difference)
 
 
 def pair_visibility(

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-Batch = dict[str, Any]
+from dp3_lightning.structures import EXTRA_INPUTS
 
-# Further inputs of some generators; the real clip is deliberately not among them.
-EXTRA_INPUTS = ("keypoints", "embedding", "E_mask")
+Batch = dict[str, Any]
 
 
 def frame_conditions(batch: Batch) -> dict[str, Tensor]:

@@ -304,13 +304,21 @@ class VideoFineTuner(LightningModule):
         condition = clip * keep_mask
         z = self._latents(batch, "generator", step)
 
-        def generate(latents: Tensor, frames: slice) -> Tensor:
+        own = {"z": z, "clip": clip, "keep_mask": keep_mask}
+
+        def generate(
+            z: Tensor | None,
+            frames: slice,
+            clip: Tensor | None = None,
+            keep_mask: Tensor | None = None,
+        ) -> Tensor:
+            z = own["z"] if z is None else z
+            clip = own["clip"][:, frames] if clip is None else clip
+            keep_mask = own["keep_mask"][:, frames] if keep_mask is None else keep_mask
             with torch.autocast(clip.device.type, enabled=autocast):
                 part = {name: value[:, frames] for name, value in extra.items()}
-                raw = self.generator(
-                    condition[:, frames], keep_mask[:, frames], latents, conditions=part
-                )
-            return composite(clip[:, frames], keep_mask[:, frames], raw)
+                raw = self.generator(clip * keep_mask, keep_mask, z, conditions=part)
+            return composite(clip, keep_mask, raw)
 
         autocast = torch.is_autocast_enabled(clip.device.type)
         raw = self.generator(condition, keep_mask, z, conditions=extra)

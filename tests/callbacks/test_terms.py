@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dp3_lightning.callbacks import (
+    CropConsistencyLoss,
     FlowConsistencyLoss,
     IdentityLoss,
     LatentDiversityLoss,
@@ -78,7 +79,9 @@ def test_batch_is_the_mean_of_its_clips(term: LossCallback) -> None:
     torch.testing.assert_close(term.compute_loss(step), mean, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("term", [*TERMS, LatentDiversityLoss()], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "term", [*TERMS, LatentDiversityLoss(), CropConsistencyLoss()], ids=lambda t: t.name
+)
 def test_clips_of_one_frame_work(term: LossCallback) -> None:
     loss = term.compute_loss(step_of(n_frames=1))
     loss.backward()  # connected to the graph even where it does not apply
@@ -150,7 +153,9 @@ def test_latent_diversity_draws_the_first_frame_again() -> None:
     z = torch.randn(2, 8)
     asked = []
 
-    def generate(other: torch.Tensor, frames: slice) -> torch.Tensor:
+    def generate(
+        other: torch.Tensor | None, frames: slice, *_: torch.Tensor | None
+    ) -> torch.Tensor:
         asked.append((other, frames))
         return step.fake[:, frames]  # ignores the latent: the loss is at its ceiling
 
@@ -159,7 +164,72 @@ def test_latent_diversity_draws_the_first_frame_again() -> None:
     )
     assert LatentDiversityLoss(target=0.1).compute_loss(inert).item() == pytest.approx(0.1)
     assert asked[0][1] == slice(0, 1)
+    assert asked[0][0] is not None
     assert not torch.equal(asked[0][0], z)
+
+
+def drawn(clip: torch.Tensor, keep_mask: torch.Tensor, anchored: bool) -> torch.Tensor:
+    """A face that follows what is seen, or one that hangs on the crop's coordinates."""
+    ramp = torch.linspace(-1, 1, clip.shape[-1]).expand_as(clip)
+    face = ramp if anchored else -0.5 * clip
+    return keep_mask * clip + (1 - keep_mask) * face
+
+
+@pytest.mark.parametrize(("anchored", "jitter"), [(False, 0.1), (True, 0.1), (True, 0.0)])
+def test_crop_consistency_punishes_faces_that_hang_on_the_crop(
+    anchored: bool, jitter: float
+) -> None:
+    plain = step_of(4)
+    masks = []
+
+    def generate(
+        z: torch.Tensor | None,
+        frames: slice,
+        clip: torch.Tensor | None = None,
+        keep_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        assert clip is not None
+        assert keep_mask is not None
+        assert frames == slice(2, 3)  # of four frames, at update 6
+        masks.append(keep_mask)
+        return drawn(clip, keep_mask, anchored)
+
+    fake = drawn(plain.real, plain.keep_mask, anchored).requires_grad_()
+    step = GeneratorStep(
+        plain.real, fake, plain.keep_mask, plain.batch, 6, generate=generate, seed=1
+    )
+    term = CropConsistencyLoss(hole_jitter=0.1, window_jitter=jitter)
+    loss = term.compute_loss(step)
+    assert not torch.equal(masks[0], plain.keep_mask[:, 2:3])
+    assert torch.equal(term.compute_loss(step), loss)  # the same draws for the same update
+    if anchored and jitter:
+        assert loss > 0.01
+        loss.backward()
+        assert fake.grad is not None
+        assert fake.grad[:, 2].abs().sum() > 0
+        assert fake.grad[:, :2].abs().sum() == 0
+    else:  # only the hole moved, or the face follows the scene
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_crop_consistency_leaves_windows_with_embeddings_in_place() -> None:
+    plain = step_of(1)
+    batch = {**plain.batch, "embedding": torch.zeros(2, 1, 16, *plain.real.shape[-2:])}
+    clips = []
+
+    def generate(
+        z: torch.Tensor | None,
+        frames: slice,
+        clip: torch.Tensor | None = None,
+        keep_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        assert clip is not None
+        clips.append(clip)
+        return clip
+
+    step = GeneratorStep(plain.real, plain.fake, plain.keep_mask, batch, 0, generate=generate)
+    CropConsistencyLoss(window_jitter=0.2).compute_loss(step)
+    assert torch.equal(clips[0], plain.real)
 
 
 @pytest.mark.parametrize("term", [PixelLoss(mode="full"), PerceptualLoss(mode="full", net="alex")])
@@ -203,6 +273,7 @@ def test_perceptual_term_falls_back_to_mobilenet(
         (lambda: PixelLoss(loss="l3"), "l3"),
         (lambda: IdentityLoss(Embedder(), margin=2.0), "margin"),
         (lambda: LatentDiversityLoss(target=0.0), "target"),
+        (lambda: CropConsistencyLoss(hole_jitter=0.5), "hole_jitter"),
         (lambda: FlowConsistencyLoss(short_weight=-1.0), "short_weight"),
     ],
 )

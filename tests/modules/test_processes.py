@@ -21,6 +21,7 @@ LOSSES = [
     {"class_path": "PixelLoss", "init_args": {"weight": 2.0}},
     {"class_path": "FlowConsistencyLoss", "init_args": {"weight": 1.0, "warmup_steps": 3}},
     {"class_path": "LatentDiversityLoss", "init_args": {"weight": 0.5}},
+    {"class_path": "CropConsistencyLoss", "init_args": {"weight": 1.0}},
 ]
 
 

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from dp3_lightning.callbacks import (
+    CropConsistencyLoss,
     FlowConsistencyLoss,
     LatentDiversityLoss,
     LossCallback,
@@ -229,7 +230,13 @@ def spy(**options: Any) -> GradientSpy:
     )
 
 
-TERMS = (TotalVariationLoss, PixelLoss, FlowConsistencyLoss, LatentDiversityLoss)
+TERMS = (
+    TotalVariationLoss,
+    PixelLoss,
+    FlowConsistencyLoss,
+    LatentDiversityLoss,
+    CropConsistencyLoss,
+)
 
 
 def test_loss_scaling_leaves_gradients_as_they_are() -> None:
