@@ -40,7 +40,7 @@ def jittered_mask(keep_mask: Tensor, shift: Tensor, growth: Tensor) -> Tensor:
         empty = ~found.any(1)
         center = torch.where(empty, 0.0, (first + last) / 2)
         extent = torch.where(empty, 1.0, last - first + 1)
-        moved, grown = (v[:, axis].repeat_interleave(n_frames) for v in (shift, growth))
+        moved, grown = (v[:, axis].float().repeat_interleave(n_frames) for v in (shift, growth))
         # Where every place of the new mask lies in the old one.
         source = (places - (center + moved * extent)[:, None]) / (1 + grown)[:, None]
         source = source + center[:, None]
