@@ -47,6 +47,7 @@ def all_alternatives() -> dict[str, Alternative]:
             [callbacks.FlowConsistencyLoss()]
         ),
         "LatentDiversityLoss": Alternative([callbacks.LatentDiversityLoss()]),
+        "CropConsistencyLoss": Alternative([callbacks.CropConsistencyLoss()]),
         "PerceptualLoss, mobilenet_v2": Alternative([callbacks.PerceptualLoss(net="mobilenet_v2")]),
         ALL: Alternative(quickstart_terms(), flow=True),
     }
