@@ -55,12 +55,13 @@ RUNGS = {
     "B1": Rung("truncation 1, untracked", "base", truncation=1.0, tracked=False),
     "B2": Rung("tracked, truncation 0.5", "base"),
     "B3": Rung("B2 with our inference", "base", compat=False),
-    "B4_0": Rung("fine-tuned without additive losses", "none"),
+    "B4_0": Rung("fine-tuned with nothing added", "none"),
     "B4": Rung("fine-tuned with all of them", "all"),
     "B5": Rung("B4 with our inference", "all", compat=False),
     "B4, no TV": Rung("fine-tuned without TV", "no tv"),
     "B4, no pixel": Rung("fine-tuned without pixel", "no pixel"),
     "B4, no flow": Rung("fine-tuned without flow", "no flow"),
+    "B4, no crop": Rung("fine-tuned without crop consistency", "no crop"),
 }
 
 

@@ -3,7 +3,8 @@
 Method. Four sample clips (five faces); the first two thirds of each train, the last third is
 scored. One base generator stands for DeepPrivacy2's weights: trained here by a recipe of its own,
 or given with --base (a training checkpoint, discriminator included). From it, for every seed, one
-generator is fine-tuned per choice of losses, same clips, same updates. Every rung then anonymizes
+generator is fine-tuned per choice of losses: same objective as the base, same clips, same updates,
+only the added losses differ. Every rung then anonymizes
 every clip and is scored by `dp3 evaluate` (Farneback flow; training and rendering use DIS;
 recogniser dlib, which no training saw). Values are medians over faces; the spread is that of the
 seeds. Targets compare the same face and seed on two rungs. What is finished lies in --work and is
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few updates, one seed: a trial")
     parser.add_argument("--output", type=Path, default=RESULTS / "temporal_stability--cpu.json")
     options = parser.parse_args()
-    recipe = Recipe(net=options.net, updates=options.updates)
+    recipe = Recipe(net=options.net, updates=options.updates, own_base=options.base is None)
     if options.quick:
         recipe = dataclasses.replace(recipe, base_updates=4, updates=2)
     before = metadata("cpu")

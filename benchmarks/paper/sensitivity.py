@@ -14,7 +14,6 @@ results.json, plots (sensitivity.html) and the table are written at the end and 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +65,9 @@ class Change:
 def changes() -> list[Change]:
     """The middle, and everything around it."""
     found = [Change("middle", "as it is")]
-    for term, weights in (("tv", (0.0, 0.5)), ("pixel", (0.0, 8.0)), ("flow", (0.0, 4.0))):
+    for term, weights in (
+        ("tv", (0.0, 0.5)), ("pixel", (0.0, 8.0)), ("flow", (0.0, 16.0)), ("crop", (0.0, 16.0)),
+    ):  # fmt: skip
         found += [Change(f"{term} weight", f"{w:g}", _weighted(term, w)) for w in weights]
     found += [Change("clip length", str(n), _clip_length(n)) for n in (2, 8)]
     found += [Change("learning rate", f"{r:g}", _rate(r)) for r in (2.5e-4, 4e-3)]
@@ -82,7 +83,8 @@ def _weighted(term: str, weight: float) -> Callable[[Config], None]:
 
     def apply(config: Config) -> None:
         callbacks = config["trainer"]["callbacks"]
-        for callback in [c for c in callbacks if c["class_path"] == name]:
+        ours = [c for c in callbacks if c["class_path"] == name and "name" not in c["init_args"]]
+        for callback in ours:  # not the base's own
             callback["init_args"]["weight"] = weight
             if not weight:
                 callbacks.remove(callback)
@@ -115,7 +117,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "paper_sensitivity--cpu.json")
     options = parser.parse_args()
     before = metadata("cpu")
-    recipe = dataclasses.replace(Recipe(), net=options.net, updates=options.updates)
+    recipe = Recipe(net=options.net, updates=options.updates, own_base=options.base is None)
     train, scored = cut_clips(options.work)
     base = options.base or trained_base(options.work / "runs", recipe, train)
     wanted = None if options.only is None else {"middle", *options.only.split(",")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.ladder_recipe import CLIPS, VARIANTS, Recipe, fine_tuning_config
+from benchmarks.ladder_recipe import CLIPS, LOSSES, VARIANTS, Recipe, fine_tuning_config
 from benchmarks.ladder_scores import RUNGS, Scores
 from benchmarks.paper.compare import config_of
 from benchmarks.paper.sensitivity import changes
@@ -70,14 +70,30 @@ def test_rungs_differ_in_what_they_say() -> None:
     assert not RUNGS["B1"].tracked
     unseeded = {name for name, rung in RUNGS.items() if not rung.seeded}
     assert unseeded == {"original", "blur", "pixelate", "solid", "B0"}
-    for off in ("tv", "pixel", "flow"):
+    for off in LOSSES:
         assert set(VARIANTS["all"]) - set(VARIANTS[f"no {off}"]) == {off}
     assert VARIANTS["none"] == ()
 
 
+@pytest.mark.parametrize("own_base", [True, False])
+def test_only_the_added_losses_differ(own_base: bool) -> None:
+    """Each variant has the base's own objective; for given weights that is DeepPrivacy2's game."""
+    recipe, own = Recipe(own_base=own_base), []
+    for terms in VARIANTS.values():
+        config = fine_tuning_config(recipe, Path("train"), Path("base"), terms, 0)
+        callbacks = config["trainer"].pop("callbacks")
+        added = [c for c in callbacks if "name" not in c["init_args"]]
+        assert added == [LOSSES[name] for name in terms]
+        config["data"]["init_args"].pop("flow")  # measured where a loss asks for it
+        own.append((config, [c for c in callbacks if c not in added]))
+    assert all(entry == own[0] for entry in own)
+    assert len(own[0][1]) == (2 if own_base else 0)
+    assert ("adversarial_weight" in own[0][0]["model"]["init_args"]) == own_base
+
+
 def test_every_change_changes_one_thing() -> None:
     def config() -> dict[str, object]:
-        return fine_tuning_config(Recipe(), Path("train"), Path("base"), ("tv", "pixel", "flow"), 0)
+        return fine_tuning_config(Recipe(), Path("train"), Path("base"), tuple(LOSSES), 0)
 
     middle = config()
     names = set()
