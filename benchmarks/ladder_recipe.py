@@ -30,8 +30,8 @@ MOST_SCORED = 40  # frames
 LOSSES: dict[str, dict[str, Any]] = {
     "tv": {"class_path": "TotalVariationLoss", "init_args": {"weight": 0.05}},
     "pixel": {"class_path": "PixelLoss", "init_args": {"weight": 2.0, "mode": "ring+low"}},
-    "flow": {"class_path": "FlowConsistencyLoss", "init_args": {"weight": 4.0}},
-    "crop": {"class_path": "CropConsistencyLoss", "init_args": {"weight": 4.0}},
+    "flow": {"class_path": "FlowConsistencyLoss", "init_args": {"weight": 1.0}},
+    "crop": {"class_path": "CropConsistencyLoss", "init_args": {"weight": 1.0}},
 }
 VARIANTS: dict[str, tuple[str, ...]] = {
     "none": (),

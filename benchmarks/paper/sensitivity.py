@@ -66,7 +66,7 @@ def changes() -> list[Change]:
     """The middle, and everything around it."""
     found = [Change("middle", "as it is")]
     for term, weights in (
-        ("tv", (0.0, 0.5)), ("pixel", (0.0, 8.0)), ("flow", (0.0, 16.0)), ("crop", (0.0, 16.0)),
+        ("tv", (0.0, 0.5)), ("pixel", (0.0, 8.0)), ("flow", (0.0, 8.0)), ("crop", (0.0, 8.0)),
     ):  # fmt: skip
         found += [Change(f"{term} weight", f"{w:g}", _weighted(term, w)) for w in weights]
     found += [Change("clip length", str(n), _clip_length(n)) for n in (2, 8)]
