@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -16,6 +19,8 @@ DLIB_EVIDENCE = (
     "below 0.6 lie 98 % of 649 picture pairs of one person and 1 of 3,179 pairs of two people "
     "(10 people of the sample clips and pictures, 45 pairs of people)"
 )
+_CHIP_PADDING = 0.25  # around an aligned face, of its side
+_DLIB_CHIP, _LARGE_CHIP = 150, 224  # pixels; what dlib's network takes, and no other takes more
 _MIN_SIDE = 40  # pixels; smaller faces are enlarged, or landmarks are not found well
 
 
@@ -51,37 +56,31 @@ class DlibEmbedder:
     """
 
     def __init__(self, threshold: float = 0.6) -> None:
-        try:
-            import dlib
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                "The face recogniser needs dlib: pip install 'dp3-lightning[verify]'."
-            ) from error
-        self._dlib: Any = dlib
+        self._landmarks = _Landmarks("verify")
         self.name = "dlib_face_recognition_resnet_model_v1"
         self.threshold = threshold
         self.evidence = DLIB_EVIDENCE
-        self._models: tuple[Any, Any] | None = None
+        self._network: Any = None
 
     def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
         """Embed a face; ``(128,)`` float64, or None for a box outside the frame."""
-        if self._models is None:
-            self._models = (
-                self._dlib.shape_predictor(str(asset_path("dlib_shape_predictor_5"))),
-                self._dlib.face_recognition_model_v1(str(asset_path("dlib_face_recognition"))),
-            )
-        predictor, network = self._models
-        crop, inner = _around(frame, box)
-        if crop is None:
+        found = self._landmarks(frame, box)
+        if found is None:
             return None
-        shape = predictor(crop, self._dlib.rectangle(*inner))
-        return np.array(network.compute_face_descriptor(crop, shape, 0, 0.25), dtype=np.float64)
+        if self._network is None:
+            path = str(asset_path("dlib_face_recognition"))
+            self._network = self._landmarks.dlib.face_recognition_model_v1(path)
+        crop, shape = found
+        values = self._network.compute_face_descriptor(crop, shape, 0, _CHIP_PADDING)
+        return np.array(values, dtype=np.float64)
 
 
 class DeepFaceEmbedder:
     """A recogniser of the package DeepFace (Serengil, 2020), which fetches its own weights.
 
-    Embeddings are scaled to length 1. DeepFace's ``Dlib`` is the model of :class:`DlibEmbedder`.
+    Faces are aligned by dlib's landmarks, whatever the model, and embeddings scaled to length 1.
+    DeepFace's ``Dlib`` is the network of :class:`DlibEmbedder`; it takes the same weight file, so
+    that nothing else is downloaded, and needs no TensorFlow in newer versions of DeepFace.
 
     Args:
         model: DeepFace's name of a model: ``Dlib``, ``Facenet512``, ``ArcFace``, ``VGG-Face``, ...
@@ -89,7 +88,7 @@ class DeepFaceEmbedder:
             this model and scaled Euclidean distance.
 
     Raises:
-        ModuleNotFoundError: deepface is not installed; says how.
+        ModuleNotFoundError: deepface or dlib is not installed; says how.
     """
 
     def __init__(self, model: str = "Dlib", threshold: float | None = None) -> None:
@@ -100,6 +99,9 @@ class DeepFaceEmbedder:
             raise ModuleNotFoundError(
                 "This recogniser needs DeepFace: pip install 'dp3-lightning[deepface]'."
             ) from error
+        self._landmarks = _Landmarks("deepface")
+        if model == "Dlib":
+            _lend_weights()
         self._deepface: Any = DeepFace
         self.model, self.name = model, f"deepface_{model}"
         known = verification.find_threshold(model, "euclidean_l2")
@@ -107,13 +109,11 @@ class DeepFaceEmbedder:
 
     def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
         """Embed a face; ``(D,)`` float64 of length 1, or None for a box outside the frame."""
-        crop, inner = _around(frame, box)
-        if crop is None:
+        seen = self._landmarks(frame, box)
+        if seen is None:
             return None
-        x0, y0, x1, y1 = (max(v, 0) for v in inner)
-        face = crop[y0:y1, x0:x1]
-        if not face.size:
-            return None
+        side = _DLIB_CHIP if self.model == "Dlib" else _LARGE_CHIP
+        face = self._landmarks.dlib.get_face_chip(*seen, size=side, padding=_CHIP_PADDING)
         found = self._deepface.represent(
             img_path=np.ascontiguousarray(face[..., ::-1]),  # DeepFace expects BGR
             model_name=self.model,
@@ -124,6 +124,43 @@ class DeepFaceEmbedder:
         values = np.asarray(found[0]["embedding"], dtype=np.float64)
         unit: FloatArray = values / max(float(np.linalg.norm(values)), 1e-12)
         return unit
+
+
+class _Landmarks:
+    """Five landmarks by dlib.
+
+    Args:
+        extra: of this package, to install when dlib is missing.
+    """
+
+    def __init__(self, extra: str) -> None:
+        try:
+            import dlib
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                f"The face recogniser needs dlib: pip install 'dp3-lightning[{extra}]'."
+            ) from error
+        self.dlib: Any = dlib
+        self._predictor: Any = None
+
+    def __call__(self, frame: UInt8Array, box: Sequence[float]) -> tuple[UInt8Array, Any] | None:
+        """Return the surroundings of a face and its landmarks there; None outside the frame."""
+        crop, inner = _around(frame, box)
+        if crop is None:
+            return None
+        if self._predictor is None:
+            self._predictor = self.dlib.shape_predictor(str(asset_path("dlib_shape_predictor_5")))
+        return crop, self._predictor(crop, self.dlib.rectangle(*inner))
+
+
+def _lend_weights() -> None:
+    """Put dlib's weights where DeepFace looks for them, unless it has some."""
+    name = "dlib_face_recognition_resnet_model_v1.dat"
+    home = Path(os.environ.get("DEEPFACE_HOME", Path.home()))
+    target = home / ".deepface" / "weights" / name
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(asset_path("dlib_face_recognition"), target)
 
 
 def _around(
