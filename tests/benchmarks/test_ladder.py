@@ -9,7 +9,8 @@ import yaml
 
 from benchmarks.ladder_recipe import CLIPS, LOSSES, VARIANTS, Recipe, fine_tuning_config
 from benchmarks.ladder_scores import RUNGS, Scores
-from benchmarks.paper.compare import config_of
+from benchmarks.paper.compare import WAYS, config_of
+from benchmarks.paper.compare import verdicts as compare_verdicts
 from benchmarks.paper.sensitivity import changes
 from benchmarks.paper.sensitivity import verdicts as ranking
 from benchmarks.temporal_stability import COLUMNS, Faces, table, verdicts
@@ -105,6 +106,21 @@ def test_every_change_changes_one_thing() -> None:
         assert same == (change.factor in ("middle", "left out")), change.name
         assert (len(change.clips) == len(CLIPS) - 1) == (change.factor == "left out")
     assert len(names) == len(changes())
+
+
+def test_the_comparison_asks_for_privacy_too() -> None:
+    plain = {"total variation": 2.0, "PSNR": 16.0, "SSIM": 0.1, "verified as the person": 0.0}
+    rows = {way: dict(plain) for way in WAYS}
+    rows["GAN, MSE"] |= {"PSNR": 19.0, "verified as the person": 0.4}
+    found = {row["target"]: row["met"] for row in compare_verdicts(rows)}
+    assert found["GAN, MSE: PSNR higher than without"]
+    assert not found["GAN, MSE: SSIM higher than without"]
+    assert not found["GAN, MSE: verified as the person not higher than without"]
+    assert found["GAN, TV: verified as the person not higher than without"]
+    for row in rows.values():  # no recogniser at hand
+        del row["verified as the person"]
+    found = {row["target"]: row["met"] for row in compare_verdicts(rows)}
+    assert found["GAN, MSE: verified as the person not higher than without"] is None
 
 
 def test_the_ranking_is_by_the_largest_change() -> None:
