@@ -17,9 +17,16 @@ from torchmetrics.functional.image import (
 )
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.evaluation.identity import TrackEmbeddings, embed_track, identity_figures
+from dp3_lightning.evaluation.identity import (
+    TrackEmbeddings,
+    embed_frame,
+    embedded_frames,
+    identity_figures,
+    track_embeddings,
+)
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.evaluation.views import VIEW, FaceView, face_views
+from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.metrics import (
     correlation,
     detection_auc,
@@ -42,6 +49,8 @@ _RING = 16 / VIEW  # of the view: the width of the ring around the face
 _BATCH = 32
 # Of Wang et al. 2003 the three finest scales, which the inside of a face has pixels for.
 _MS_SSIM_WEIGHTS = (0.0710, 0.4530, 0.4760)
+_LEAST_SSIM = 11  # pixels, SSIM's window
+_MOST_PSNR = 100.0  # dB; a face that was not touched at all has infinitely much
 _LEAST_MS_SSIM = 6 * 2 ** (len(_MS_SSIM_WEIGHTS) - 1)  # what three scales of a 7 px kernel need
 
 
@@ -65,7 +74,11 @@ class FaceFigures:
 
 
 def evaluate_pair(
-    original: str | Path, output: str | Path, plan: Plan, tools: Tools | None = None
+    original: str | Path,
+    output: str | Path,
+    plan: Plan,
+    tools: Tools | None = None,
+    known: FacesOfFrames | None = None,
 ) -> list[FaceFigures]:
     """Measure an anonymized video against its original, face by face.
 
@@ -74,6 +87,8 @@ def evaluate_pair(
         output: its anonymized copy, with as many frames.
         plan: where faces are in the original.
         tools: what to measure with; default: what is at hand.
+        known: faces found in frames of the original; taken from and added to, so that they are
+            not looked for again when another output of the same original is measured.
 
     Returns:
         One entry per track of at least eight frames.
@@ -89,35 +104,99 @@ def evaluate_pair(
                 f"Expected {str(output)!r} to have the {len(real)} frames of {real.size} of its "
                 f"original, got {len(made)} of {made.size}."
             )
-        if plan.n_frames != len(real):
-            raise ValueError(f"The plan has {plan.n_frames} frames, the video {len(real)}.")
+        _check_plan(plan, Path(original), real)
         views = face_views(plan, len(real))
         if not views:
             raise ValueError("No face is followed for eight frames: nothing can be measured.")
-        return [_figures(view, real, made, tools) for view in views]
+        found = (FacesOfFrames() if known is None else known, FacesOfFrames())
+        return [_figures(view, _watch(view, (real, made), tools, found), tools) for view in views]
 
 
-def _figures(view: FaceView, real: VideoReader, made: VideoReader, tools: Tools) -> FaceFigures:
-    pairs = [(real.frame(view.first + i), made.frame(view.first + i)) for i in range(len(view))]
-    clips = [torch.stack([view.picture(p[k], i) for i, p in enumerate(pairs)]) for k in (0, 1)]
-    before, after = clips
+def _check_plan(plan: Plan, original: Path, video: VideoReader) -> None:
+    if plan.n_frames != len(video):
+        raise ValueError(f"The plan has {plan.n_frames} frames, the video {len(video)}.")
+    if tuple(plan.size) != tuple(video.size):
+        raise ValueError(f"The plan is of frames of {plan.size}, the video has {video.size}.")
+    if plan.sha256 and plan.sha256 != file_hash(original):
+        raise ValueError(
+            f"The plan is of {plan.video!r} with another content than {original.name!r}: give the "
+            "plan that was made of this video."
+        )
+
+
+class FacesOfFrames:
+    """Detections of one video, asked for once per frame."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, list[Detection]] = {}
+
+    def at(self, index: int, frame: UInt8Array, detector: FaceDetector) -> list[Detection]:
+        """Return the faces of a frame."""
+        if index not in self._found:
+            (self._found[index],) = detector([frame])
+        return self._found[index]
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """What is kept of a track's frames: they themselves would not fit into memory.
+
+    Attributes:
+        before: views of the original ``(T, 3, VIEW, VIEW)``.
+        after: views of the output.
+        faces: per frame the detected face of the original and of the output.
+        embeddings: of some of the frames; None without a recogniser.
+    """
+
+    before: Tensor
+    after: Tensor
+    faces: list[tuple[Detection | None, Detection | None]]
+    embeddings: TrackEmbeddings | None
+
+
+def _watch(
+    view: FaceView,
+    videos: tuple[VideoReader, VideoReader],
+    tools: Tools,
+    known: tuple[FacesOfFrames, FacesOfFrames],
+) -> _Watched:
+    pictures: tuple[list[Tensor], list[Tensor]] = ([], [])
+    faces: list[tuple[Detection | None, Detection | None]] = []
+    rows = []
+    chosen = embedded_frames(len(view))
+    for i in range(len(view)):
+        index = view.first + i
+        pair = (videos[0].frame(index), videos[1].frame(index))
+        seen = [k.at(index, f, tools.detector) for k, f in zip(known, pair, strict=True)]
+        faces.append((_nearest(seen[0], view.windows[i]), _nearest(seen[1], view.windows[i])))
+        for part, frame in zip(pictures, pair, strict=True):
+            part.append(view.picture(frame, i))
+        if tools.embedder is not None and i in chosen:
+            row = embed_frame(pair, view, i, tools.embedder)
+            rows += [] if row is None else [row]
+    embeddings = None if tools.embedder is None else track_embeddings(rows)
+    return _Watched(torch.stack(pictures[0]), torch.stack(pictures[1]), faces, embeddings)
+
+
+@torch.no_grad()
+def _figures(view: FaceView, seen: _Watched, tools: Tools) -> FaceFigures:
+    before, after, embeddings = seen.before, seen.after, seen.embeddings
     features = None
     if tools.features is not None:
         features = (tools.features.of(_batches(after)), tools.features.of(_batches(before)))
-    embeddings = None if tools.embedder is None else embed_track(pairs, view, tools.embedder)
     values = {
         **_temporal(after, before, view, tools),
         **_quality(after, before, view),
         **_leaks(after, before, view, tools),
-        **_utility(pairs, after, before, view, tools),
+        **_utility(seen, view, tools),
     }
     if tools.features is not None and features is not None:
         values[tools.features.frechet] = frechet_distance(*features)
         values[tools.features.kernel] = kernel_distance(*features)
     if tools.fake_detector is not None:
         scores = [
-            torch.cat([tools.fake_detector(b) for b in _batches(clip)]).double().numpy()
-            for clip in clips
+            torch.cat([tools.fake_detector(b) for b in _batches(clip)]).double().cpu().numpy()
+            for clip in (before, after)
         ]
         values["detector AUC"] = detection_auc(*scores)
     if tools.embedder is not None and embeddings is not None:
@@ -165,10 +244,15 @@ def _share(value: float, of: float) -> float:
 
 def _leaks(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:
     """How alike the insides of the two faces are, pixel by pixel."""
-    seen = torch.nonzero(view.region(inset=0.15).amax((0, 1)))
+    seen = torch.nonzero(view.region(inset=0.15).amin((0, 1)))
+    if not len(seen):  # no part of the face is in the picture all the time
+        return {}
     (y0, x0), (y1, x1) = seen.amin(0).tolist(), (seen.amax(0) + 1).tolist()
     fake, true = (clip[..., y0:y1, x0:x1] for clip in (made, real))
-    values = {"interior PSNR": float(peak_signal_noise_ratio(fake, true, 2.0))}
+    if min(fake.shape[-2:]) < _LEAST_SSIM:
+        return {}
+    psnr = float(peak_signal_noise_ratio(fake, true, 2.0))
+    values = {"interior PSNR": min(psnr, _MOST_PSNR)}
     similarity = structural_similarity_index_measure(fake, true, data_range=2.0)
     assert isinstance(similarity, Tensor)
     values["interior SSIM"] = float(similarity)
@@ -179,25 +263,17 @@ def _leaks(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str
         values["interior MS-SSIM"] = float(several)
     if tools.perceptual is not None:
         pairs = zip(_batches(fake), _batches(true), strict=True)
-        with torch.no_grad():
-            gaps = torch.cat([tools.perceptual(a, b).flatten() for a, b in pairs])
+        gaps = torch.cat([tools.perceptual(a, b).flatten() for a, b in pairs])
         values["interior perceptual distance"] = float(gaps.mean())
     return values
 
 
-def _utility(
-    pairs: Sequence[tuple[UInt8Array, UInt8Array]],
-    made: Tensor,
-    real: Tensor,
-    view: FaceView,
-    tools: Tools,
-) -> dict[str, float]:
+def _utility(seen: _Watched, view: FaceView, tools: Tools) -> dict[str, float]:
     boxes = view.boxes.tolist()
     found: list[bool] = []
     errors: list[float] = []
     poses: list[float] = []
-    for i, pair in enumerate(pairs):
-        before, after = (_face_at(tools.detector, frame, view.windows[i]) for frame in pair)
+    for before, after in seen.faces:
         found.append(after is not None)
         if before is not None and after is not None and before.landmarks and after.landmarks:
             marks = np.array(before.landmarks), np.array(after.landmarks)
@@ -211,14 +287,14 @@ def _utility(
         "landmark error": float(np.mean(errors)) if errors else math.nan,
         "pose error": float(np.mean(poses)) if poses else math.nan,
         "mouth correlation": correlation(
-            mouth_opening(real, boxes, tools.flow), mouth_opening(made, boxes, tools.flow)
+            mouth_opening(seen.before, boxes, tools.flow),
+            mouth_opening(seen.after, boxes, tools.flow),
         ),
     }
 
 
-def _face_at(detector: FaceDetector, frame: UInt8Array, window: FloatArray) -> Detection | None:
+def _nearest(faces: Sequence[Detection], window: FloatArray) -> Detection | None:
     """The detected face whose middle is nearest to that of a window, and inside it."""
-    (faces,) = detector([frame])
     center = (window[:2] + window[2:]) / 2
     best: tuple[float, Detection] | None = None
     for face in faces:

@@ -35,29 +35,39 @@ class TrackEmbeddings:
         return len(self.real)
 
 
-def embed_track(
-    pairs: Sequence[tuple[UInt8Array, UInt8Array]], view: FaceView, embedder: FaceEmbedder
-) -> TrackEmbeddings:
-    """Embed a spread of frames; those that the recogniser cannot embed are left out.
+def embedded_frames(n_frames: int) -> set[int]:
+    """Return which frames of a track are embedded: at most 24, spread over it."""
+    count = min(_EMBEDDED, n_frames)
+    return set(np.linspace(0, n_frames - 1, count).astype(int).tolist())
+
+
+def embed_frame(
+    pair: tuple[UInt8Array, UInt8Array], view: FaceView, index: int, embedder: FaceEmbedder
+) -> list[FloatArray] | None:
+    """Embed the real face, the drawn one, and what is left with the face blacked out.
 
     Args:
-        pairs: original and output frame, one pair per frame of the view.
+        pair: original and output frame.
         view: where the face is.
+        index: of the frame, in the view.
         embedder: recogniser.
+
+    Returns:
+        Three embeddings ``(D,)``; None where one of them cannot be had or is not finite.
     """
-    rows: list[list[FloatArray]] = []
-    count = min(_EMBEDDED, len(pairs))
-    for i in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)).tolist():
-        scale = (view.windows[i][2] - view.windows[i][0]) / VIEW
-        corner = np.tile(view.windows[i][:2], 2)
-        box = (view.boxes[i] * scale + corner).tolist()
-        hidden = pairs[i][0].copy()
-        x0, y0, x1, y1 = (max(round(v), 0) for v in box)
-        hidden[y0:y1, x0:x1] = 0
-        found = [embedder(frame, box) for frame in (*pairs[i], hidden)]
-        known = [row for row in found if row is not None]
-        if len(known) == len(found):
-            rows.append(known)
+    scale = (view.windows[index][2] - view.windows[index][0]) / VIEW
+    corner = np.tile(view.windows[index][:2], 2)
+    box = (view.boxes[index] * scale + corner).tolist()
+    hidden = pair[0].copy()
+    x0, y0, x1, y1 = (max(round(v), 0) for v in box)
+    hidden[y0:y1, x0:x1] = 0
+    found = [embedder(frame, box) for frame in (*pair, hidden)]
+    known = [row for row in found if row is not None and np.isfinite(row).all()]
+    return known if len(known) == len(found) else None
+
+
+def track_embeddings(rows: Sequence[Sequence[FloatArray]]) -> TrackEmbeddings:
+    """Put together what :func:`embed_frame` gave; may be empty."""
     columns = zip(*rows, strict=True) if rows else ([], [], [])
     return TrackEmbeddings(*(np.array(list(column)) for column in columns))
 
@@ -66,7 +76,7 @@ def identity_figures(track: TrackEmbeddings, threshold: float) -> dict[str, floa
     """Return the figures of one track; NaN with fewer than two frames.
 
     Args:
-        track: from :func:`embed_track`.
+        track: embeddings of a track.
         threshold: distance below which two faces count as one person.
     """
     names = ("identity distance", "identity distance, least", "recognised", "TL-ID", "TG-ID")

@@ -32,8 +32,10 @@ MEANING = {
     "tOF": Meaning("difference of motion to the original, pixels", "lower"),
     "tLP": Meaning("difference of perceptual change to the original, x1e-2", "lower"),
     "flicker": Meaning("change of the face's mean colour per frame, of the original's", "one"),
-    "TL-ID": Meaning("neighbouring frames are one person, of the original's", "higher"),
-    "TG-ID": Meaning("all frames are one person, of the original's", "higher"),
+    "TL-ID": Meaning(
+        "neighbours of up to 24 spread frames are one person, of the original's", "higher"
+    ),
+    "TG-ID": Meaning("all of those frames are one person, of the original's", "higher"),
     "sharpness": Meaning("gradient energy of the face, of the original's", "one"),
     "high frequencies": Meaning("share of contrast in details, of the original's", "one"),
     "total variation": Meaning("of the face, of the original's", "one"),
@@ -43,9 +45,11 @@ MEANING = {
         "distance of MobileNetV2 feature distributions to the original's, not FID", "lower"
     ),
     "MobileNetV2 kernel distance": Meaning("the same by the cubic kernel, not KID", "lower"),
-    "identity distance": Meaning("of drawn to real face, mean over frames", "higher"),
-    "identity distance, least": Meaning("the same, least over frames", "higher"),
-    "recognised": Meaning("share of frames below the recogniser's threshold", "lower"),
+    "identity distance": Meaning(
+        "of drawn to real face, mean over up to 24 spread frames", "higher"
+    ),
+    "identity distance, least": Meaning("the same, least of those frames", "higher"),
+    "recognised": Meaning("share of those frames below the recogniser's threshold", "lower"),
     "face found": Meaning("share of frames in which a face is found there", "higher"),
     "landmark error": Meaning("of the eyes' distance, where both faces are found", "lower"),
     "pose error": Meaning("of tilt and turn, degrees, from five landmarks", "lower"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.evaluation.figures import FaceFigures, evaluate_pair
+from dp3_lightning.evaluation.figures import FaceFigures, FacesOfFrames, evaluate_pair
 from dp3_lightning.evaluation.meaning import MEANING
 from dp3_lightning.evaluation.people import PersonTrack, people_figures
 from dp3_lightning.evaluation.tools import Tools
@@ -57,8 +57,9 @@ def evaluate(
     Raises:
         ValueError: what does not belong together, see :func:`evaluate_pair`.
     """
-    faces = evaluate_pair(original, output, plan, tools)
-    others = [] if baseline is None else evaluate_pair(original, baseline, plan, tools)
+    known = FacesOfFrames()
+    faces = evaluate_pair(original, output, plan, tools, known)
+    others = [] if baseline is None else evaluate_pair(original, baseline, plan, tools, known)
     errors = [
         math.nan if path is None else whole_frame_excess(original, path, set(plan.cuts), tools.flow)
         for path in (output, baseline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 VIEW = 160  # pixels of the square view
 _AROUND = 1.4  # of the longer side of the box
 _LEAST_FRAMES = 8
+_BORDER = 2  # pixels at the frame's border that interpolation and differences reach
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class FaceView:
         windows: per frame what is shown, ``(n, 4)`` in pixels of the frame.
         boxes: per frame the face in pixels of the view, ``(n, 4)``.
         pair_valid: ``(n - 1,)`` bool, False across cuts.
+        frame_size: ``(height, width)`` of the video, pixels.
     """
 
     person: str
@@ -36,6 +37,7 @@ class FaceView:
     windows: FloatArray
     boxes: FloatArray
     pair_valid: Tensor
+    frame_size: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -45,23 +47,35 @@ class FaceView:
         levels = cut_window(frame, self.windows[index].tolist(), (VIEW, VIEW))
         return torch.from_numpy(np.clip(levels, 0, 255) / np.float32(127.5) - 1).permute(2, 0, 1)
 
-    def clip(self, frames: Sequence[UInt8Array]) -> Tensor:
-        """Cut the view out of all frames of a video: ``(n, 3, VIEW, VIEW)`` in [-1, 1]."""
-        found = [self.picture(frames[self.first + i], i) for i in range(len(self))]
-        return torch.stack(found)
-
     def region(self, inset: float = 0.0) -> Tensor:
-        """Where the face is, ``(n, 1, VIEW, VIEW)``.
+        """Where the face is and the frame shows it, ``(n, 1, VIEW, VIEW)``.
+
+        Outside the frame a view is black in output and original alike; that must not count.
 
         Args:
             inset: share of the box to leave out on every side; negative adds.
         """
         region = torch.zeros(len(self), 1, VIEW, VIEW)
-        for mask, (x0, y0, x1, y1) in zip(region, self.boxes, strict=True):
-            by_x, by_y = inset * (x1 - x0), inset * (y1 - y0)
-            rows = slice(max(round(y0 + by_y), 0), max(round(y1 - by_y), 0))
-            mask[0, rows, max(round(x0 + by_x), 0) : max(round(x1 - by_x), 0)] = 1
+        grown = self.boxes + inset * np.concatenate([self._sides(), -self._sides()], axis=1)
+        low = np.maximum(grown[:, :2].round(), self._frame[:, :2]).astype(int)
+        high = np.minimum(grown[:, 2:].round(), self._frame[:, 2:]).astype(int)
+        for mask, (x0, y0), (x1, y1) in zip(region, low, high, strict=True):
+            mask[0, y0 : max(y1, y0), x0 : max(x1, x0)] = 1
         return region
+
+    def _sides(self) -> FloatArray:
+        sides: FloatArray = self.boxes[:, 2:] - self.boxes[:, :2]
+        return sides
+
+    @property
+    def _frame(self) -> FloatArray:
+        """The frame in pixels of the views, ``(n, 4)``, without the border's mixed pixels."""
+        scale = VIEW / (self.windows[:, 2:] - self.windows[:, :2])
+        size = np.array(self.frame_size[::-1], dtype=np.float64)
+        low, high = -self.windows[:, :2] * scale, (size - self.windows[:, :2]) * scale
+        low = np.where(low > 0, np.ceil(low) + _BORDER, 0)
+        high = np.where(high < VIEW, np.floor(high) - _BORDER, VIEW)
+        return np.concatenate([low, high], axis=1).clip(0, VIEW)
 
 
 def face_views(plan: Plan, n_frames: int) -> list[FaceView]:
@@ -85,5 +99,5 @@ def face_views(plan: Plan, n_frames: int) -> list[FaceView]:
         steps = range(track.start + 1, track.start + length)
         pair_valid = torch.tensor([i not in cuts for i in steps], dtype=torch.bool)
         scaled = (boxes - corner) * VIEW / (2 * half)
-        views.append(FaceView(track.person, track.start, windows, scaled, pair_valid))
+        views.append(FaceView(track.person, track.start, windows, scaled, pair_valid, plan.size))
     return views

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from dp3_lightning.anonymize.plan import PlannedTrack
 from dp3_lightning.evaluation import MEANING, FaceView, evaluate_pair, face_views
 from dp3_lightning.evaluation.command import evaluate_command
+from dp3_lightning.evaluation.figures import FacesOfFrames
+from dp3_lightning.structures import Detection, UInt8Array
 from tests.evaluation.evaluation_fixtures import N, changed, clip, figures, frames, plan, tools
 
 
@@ -26,7 +29,7 @@ def test_the_original_itself_scores_perfectly(tmp_path: Path) -> None:
     }  # fmt: skip
     for name, value in perfect.items():
         assert values[name] == pytest.approx(value, abs=1e-6), name
-    assert values["interior PSNR"] == math.inf
+    assert values["interior PSNR"] == 100  # the worst leak counts, though it has no end
     assert set(values) <= set(MEANING)
 
 
@@ -62,6 +65,10 @@ def test_unequal_lengths_and_foreign_plans_are_named(tmp_path: Path) -> None:
         evaluate_pair(original, short, plan(), tools())
     with pytest.raises(ValueError, match="plan has 99 frames"):
         evaluate_pair(original, original, plan(n_frames=99), tools())
+    with pytest.raises(ValueError, match=r"frames of \(90, 160\).*\(96, 160\)"):
+        evaluate_pair(original, original, replace(plan(), size=(90, 160)), tools())
+    with pytest.raises(ValueError, match=r"another content than 'in\.mkv'"):
+        evaluate_pair(original, original, replace(plan(), sha256="0" * 64), tools())
     with pytest.raises(ValueError, match="No face is followed"):
         evaluate_pair(original, original, plan(tracks=[]), tools())
 
@@ -79,6 +86,51 @@ def test_views_follow_the_face_and_know_cuts() -> None:
     area = view.region().mean((1, 2, 3))
     assert torch.allclose(area, torch.full((N,), 40 * 50 / 70**2), atol=0.02)
     assert view.region(-0.2).sum() > view.region().sum() > view.region(0.2).sum()
+
+
+@pytest.mark.parametrize("left", [0, -28])
+def test_what_lies_outside_the_frame_does_not_count(tmp_path: Path, left: int) -> None:
+    """A blurred face is as blurred where it leaves the frame, though black meets black there."""
+    shifted = [np.roll(frame, left - 60, axis=1) for frame in frames()]
+    blurred = [np.roll(frame, left - 60, axis=1) for frame in changed("blurred")]
+    original, output = clip(tmp_path / "in.mkv", shifted), clip(tmp_path / "out.mkv", blurred)
+    box = (float(left), 24.0, left + 40.0, 72.0)
+    track = PlannedTrack("a", 0, [box] * N, ["detected"] * N)  # type: ignore[arg-type]
+    (face,) = evaluate_pair(original, output, plan(tracks=[track]), tools())
+    assert face.values["sharpness"] < 0.3
+    assert face.values["interior SSIM"] < 0.8
+    (view,) = face_views(plan(tracks=[track]), N)
+    shown = view.region().mean((1, 2, 3))
+    assert shown[0] == pytest.approx((40 + left) * 48 / 67.2**2, abs=0.03)
+
+
+def test_a_detector_of_fakes_with_weights_and_one_that_was_asked_before(tmp_path: Path) -> None:
+    class Trained(torch.nn.Module):
+        name = "trained"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return self.weight * pictures.mean((1, 2, 3))
+
+    original = clip(tmp_path / "in.mkv", frames())
+    output = clip(tmp_path / "out.mkv", changed("black"))
+    used, known = tools(), FacesOfFrames()
+    used.fake_detector = Trained()
+    (face,) = evaluate_pair(original, output, plan(), used, known)
+    assert face.values["detector AUC"] in (0, 1)
+
+    class Silent:
+        name = "silent"
+
+        def __call__(self, pictures: list[UInt8Array]) -> list[list[Detection]]:
+            assert pictures[0].max() < 30  # the output; the original is known
+            return [[]]
+
+    used.detector = Silent()
+    assert evaluate_pair(original, output, plan(), used, known)[0].values["face found"] == 0
 
 
 @pytest.mark.assets
