@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.ladder_recipe import VARIANTS
+from dp3_lightning import __version__
 from dp3_lightning.anonymize import Drawing
 from dp3_lightning.evaluation import Tools, evaluate_pair
 from dp3_lightning.evaluation.rendering import detected_plan, render
@@ -127,6 +128,7 @@ class Scorer:
         key = json.dumps(
             [how.generator, how.compat, how.truncation, how.tracked, _digest(source)]
             + ([_digest(weights)] if weights else [])
+            + [self.tools.describe(), __version__]
         )
         stem = f"{name}-{seed}".replace(" ", "").replace(",", "-")
         file = self.folder / "scores" / f"{stem}.json"

@@ -189,6 +189,7 @@ def run(arguments: Sequence[str]) -> None:
         subclass_mode_data=True,
         seed_everything_default=0,
         save_config_kwargs=options,
+        trainer_defaults={"callbacks": [callbacks.FinalCheckpoint()]},
         parser_kwargs={"prog": "dp3"},
         args=list(arguments),
     )

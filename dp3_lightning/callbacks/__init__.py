@@ -3,6 +3,7 @@
 from dp3_lightning.callbacks.base import LossCallback, check_finite, collect_losses
 from dp3_lightning.callbacks.clip_preview import ClipPreview
 from dp3_lightning.callbacks.crop_consistency import CropConsistencyLoss
+from dp3_lightning.callbacks.final_checkpoint import FinalCheckpoint
 from dp3_lightning.callbacks.fit_report import FitReport
 from dp3_lightning.callbacks.flow_consistency import FlowConsistencyLoss
 from dp3_lightning.callbacks.identity import IdentityLoss
@@ -15,6 +16,7 @@ from dp3_lightning.callbacks.total_variation import TemporalVariationLoss, Total
 __all__ = [
     "ClipPreview",
     "CropConsistencyLoss",
+    "FinalCheckpoint",
     "FitReport",
     "FlowConsistencyLoss",
     "IdentityLoss",

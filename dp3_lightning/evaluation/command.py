@@ -13,7 +13,7 @@ from rich.table import Table
 
 from dp3_lightning.anonymize.files import pair_files
 from dp3_lightning.anonymize.plan import read_plan
-from dp3_lightning.evaluation.records import Evaluated, evaluate, record_of
+from dp3_lightning.evaluation.records import Evaluated, evaluate, group_of, record_of
 from dp3_lightning.evaluation.rendering import detected_plan
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces.embedder import DeepFaceEmbedder
@@ -64,12 +64,18 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     videos, failed = [], {}
     for original, output, baseline in triples:
         try:
-            plan = read_plan(options.plan) if options.plan else detected_plan(original)
-            video = evaluate(original, output, plan, tools, _group(options, original), baseline)
-        except (ValueError, OSError) as error:
+            if options.plan:
+                plan = read_plan(options.plan)
+            else:
+                plan = detected_plan(original, embedder=tools.embedder)
+            group = group_of(original, options.original)
+            video = evaluate(original, output, plan, tools, group, baseline)
+        except (ValueError, ArithmeticError, OSError) as error:
             if len(triples) == 1:
                 raise
-            failed[output.name] = str(error)
+            # The record holds no path of this machine.
+            name = output.relative_to(options.output).as_posix()
+            failed[name] = _without_paths(str(error), original, output, baseline)
             console.print(f"{output}: {error}", markup=False)
             continue
         videos.append(video)
@@ -80,6 +86,12 @@ def evaluate_command(arguments: Sequence[str]) -> int:
         tools.skipped |= failed
         _publish(options.output / "eval", videos, tools, options, console)
     return 1 if failed else 0
+
+
+def _without_paths(text: str, *paths: Path | None) -> str:
+    for path in filter(None, paths):
+        text = text.replace(repr(str(path)), repr(path.name)).replace(str(path), path.name)
+    return text
 
 
 def _publish(
@@ -113,14 +125,6 @@ def _files(options: argparse.Namespace) -> list[tuple[Path, Path, Path | None]]:
             "and its original, or two folders of the same tree."
         )
     return [(p.source, p.output, b) for p, b in zip(pairs, baselines, strict=True)]
-
-
-def _group(options: argparse.Namespace, original: Path) -> str:
-    """Person of a video: the first folder below the folder of originals, else the file."""
-    if options.original.is_dir():
-        below = original.relative_to(options.original)
-        return below.parts[0] if len(below.parts) > 1 else below.stem
-    return original.stem
 
 
 def _tools(options: argparse.Namespace) -> Tools:

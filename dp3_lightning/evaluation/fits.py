@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.whole_files import write_text
 
 Config = dict[str, Any]
@@ -21,7 +23,7 @@ def fit_once(folder: Path, config: Mapping[str, Any]) -> Path:
     """Train by a configuration, unless that was done; returns the last checkpoint.
 
     A run that was stopped goes on from its newest checkpoint. A run of another configuration in
-    the same folder is done anew.
+    the same folder is done anew, and so is one whose files (weights, videos) have changed.
 
     Args:
         folder: of this run alone.
@@ -30,12 +32,16 @@ def fit_once(folder: Path, config: Mapping[str, Any]) -> Path:
     Raises:
         ValueError: the training failed; its own output says why.
     """
-    known = json.dumps(config, sort_keys=True)
+    read = {part: config.get(part) for part in ("model", "data")}
+    known = json.dumps({"config": config, "files": _files(read)}, sort_keys=True)
     last, done, begun = folder / "last.ckpt", folder / "done.json", folder / "begun.json"
     if done.is_file() and done.read_text() == known and last.is_file():
         return last
     folder.mkdir(parents=True, exist_ok=True)
     goes_on = begun.is_file() and begun.read_text() == known and last.is_file()
+    if not goes_on:  # nothing of another run may be taken for this one's
+        for old in (done, begun, *folder.glob("*.ckpt")):
+            old.unlink(missing_ok=True)
     write_text(begun, known)
     path = folder / "config.in.yaml"
     write_text(path, yaml.safe_dump(_placed(config, folder)))
@@ -46,6 +52,22 @@ def fit_once(folder: Path, config: Mapping[str, Any]) -> Path:
         raise ValueError(f"Training in {folder} failed, see above: mend the configuration.")
     write_text(done, known)
     return last
+
+
+def _files(value: Any) -> dict[str, str]:
+    """Content of every file and folder that a configuration names."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return {k: v for part in value for k, v in _files(part).items()}
+    path = Path(value) if isinstance(value, str) and value else None
+    if path is None or len(str(value)) > 4096 or not path.exists():
+        return {}
+    if path.is_file():
+        return {str(value): file_hash(path)}
+    below = sorted(file for file in path.rglob("*") if file.is_file())
+    found = [f"{file.relative_to(path)} {file_hash(file)}" for file in below]
+    return {str(value): hashlib.sha256("\n".join(found).encode()).hexdigest()}
 
 
 def _placed(config: Mapping[str, Any], folder: Path) -> Config:

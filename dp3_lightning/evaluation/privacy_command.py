@@ -14,6 +14,7 @@ from rich.table import Table
 from dp3_lightning.anonymize.files import pair_files
 from dp3_lightning.checks import check_between
 from dp3_lightning.evaluation.privacy_curve import Point, Study, choose, sweep
+from dp3_lightning.evaluation.records import group_of
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.reports.privacy_curve import write_curve
 from dp3_lightning.whole_files import write_json
@@ -98,11 +99,14 @@ def _swept(options: argparse.Namespace, study: Study) -> list[Point]:
     return [study.trained(config, choice, options.embedder) for choice in choices]
 
 
-def _videos(names: Sequence[str], folder: Path) -> list[Path]:
-    if not names:
-        return []
-    pairs = pair_files(names, folder / "outputs")
-    return [pair.source for pair in pairs if not pair.is_picture]
+def _videos(names: Sequence[str], folder: Path) -> dict[Path, str]:
+    """Videos, each with its person or origin."""
+    found: dict[Path, str] = {}
+    for name in names:
+        pairs = pair_files([name], folder / "outputs")
+        videos = [pair.source for pair in pairs if not pair.is_picture]
+        found |= {video: group_of(video, Path(name)) for video in videos}
+    return found
 
 
 def _print(console: Console, points: Sequence[Point], chosen: Point | None) -> None:

@@ -6,15 +6,17 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dp3_lightning.anonymize import Drawing
+from dp3_lightning.data.sources import find_videos
 from dp3_lightning.evaluation.figures import evaluate_pair
 from dp3_lightning.evaluation.fits import Config, fit_once, without
 from dp3_lightning.evaluation.people import PersonTrack, re_identification
+from dp3_lightning.evaluation.records import Evaluated, people_of
 from dp3_lightning.evaluation.rendering import detected_plan, render
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.faces.analysis import file_hash
@@ -53,8 +55,8 @@ class Point:
 
     Attributes:
         name: of the choice, or of the checkpoint file.
-        recognised: share of held-out frames in which the recogniser takes the drawn face for the
-            real person: the privacy axis.
+        recognised: share of frames in which the recogniser takes the drawn face for the real
+            person, mean over held-out faces: the privacy axis.
         gap: the same on the people it was trained on, less that: what it memorised.
         rank1: re-identification among held-out people by embeddings averaged over tracks; None
             with fewer than two.
@@ -113,6 +115,7 @@ def config_for(base: Mapping[str, Any], choice: Choice, embedder: str | None) ->
     config = copy.deepcopy(dict(base))
     trainer = config.setdefault("trainer", {})
     callbacks = without(trainer.get("callbacks") or [], "PixelLoss")
+    callbacks = without(callbacks, "IdentityLoss")
     if choice.weight:
         terms = {"weight": choice.weight, "mode": choice.mode}
         callbacks.append({"class_path": "PixelLoss", "init_args": terms})
@@ -122,7 +125,6 @@ def config_for(base: Mapping[str, Any], choice: Choice, embedder: str | None) ->
                 "A margin needs `--embedder`: the class path of a differentiable face embedder, "
                 "another one than the recogniser that measures."
             )
-        callbacks = without(callbacks, "IdentityLoss")
         terms = {"embedder": {"class_path": embedder}, "margin": choice.margin}
         callbacks.append({"class_path": "IdentityLoss", "init_args": terms})
     trainer["callbacks"] = callbacks
@@ -135,8 +137,8 @@ class Study:
 
     Attributes:
         folder: of everything.
-        held_out: videos of people whom no training saw.
-        trained_on: videos of the training, for what is memorised; may be empty.
+        held_out: videos of people whom no training saw, each with its person or origin.
+        trained_on: videos of the training, for what is memorised, likewise; may be empty.
         budget: largest ``recognised`` that is allowed.
         tools: what to measure with.
 
@@ -145,8 +147,8 @@ class Study:
     """
 
     folder: Path
-    held_out: Sequence[Path]
-    trained_on: Sequence[Path]
+    held_out: Mapping[Path, str]
+    trained_on: Mapping[Path, str]
     budget: float
     tools: Tools = field(default_factory=Tools.at_hand)
 
@@ -156,7 +158,15 @@ class Study:
                 "The curve needs a recogniser: " + self.tools.skipped.get("recognised", "none")
             )
         self._hashes = {path: file_hash(path) for path in (*self.held_out, *self.trained_on)}
-        seen = {self._hashes[path]: path for path in self.trained_on}
+        self.refuse_held_out(self.trained_on)
+
+    def refuse_held_out(self, trained_on: Iterable[Path]) -> None:
+        """Refuse videos of a training that are held out.
+
+        Raises:
+            ValueError: naming the first.
+        """
+        seen = {self._hashes.get(path) or file_hash(path): path for path in trained_on}
         for path in self.held_out:
             if self._hashes[path] in seen:
                 raise ValueError(
@@ -165,7 +175,14 @@ class Study:
                 )
 
     def trained(self, base: Mapping[str, Any], choice: Choice, embedder: str | None) -> Point:
-        """Train by a choice and measure the result."""
+        """Train by a choice and measure the result.
+
+        Raises:
+            ValueError: the configuration trains on a held-out video.
+        """
+        source = base.get("data", {}).get("init_args", {}).get("source")
+        if source is not None:
+            self.refuse_held_out(video.path for video in find_videos(source))
         config = config_for(base, choice, embedder)
         return self.measured(fit_once(self.folder / "runs" / choice.name, config), choice)
 
@@ -208,17 +225,17 @@ class Study:
         write_json(file, {"key": key, "point": point.record()})
         return point
 
-    def _tracks(self, name: str, checkpoint: Path, videos: Sequence[Path]) -> list[PersonTrack]:
-        found: list[PersonTrack] = []
+    def _tracks(self, name: str, checkpoint: Path, videos: Mapping[Path, str]) -> list[PersonTrack]:
+        found: list[Evaluated] = []
         drawing = Drawing.prepare(checkpoint)
         cache = self.folder / "detections"
-        for number, source in enumerate(videos):
+        for number, (source, group) in enumerate(videos.items()):
             output = self.folder / "outputs" / f"{name}-{number}-{source.stem}.mp4"
             render(source, output, drawing, cache)  # one face per person at every point
-            plan = detected_plan(source, cache)
-            for face in evaluate_pair(source, output, plan, self.tools):
-                found.append(PersonTrack(f"{source.stem}/{face.person}", source.stem, face))
-        return found
+            plan = detected_plan(source, cache, self.tools.embedder)
+            faces = evaluate_pair(source, output, plan, self.tools)
+            found.append(Evaluated(source, output, faces, group))
+        return people_of(found)[0]
 
 
 def _mean(tracks: Sequence[PersonTrack], figure: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,21 +98,53 @@ def record_of(videos: Sequence[Evaluated], tools: Tools) -> dict[str, Any]:
         record["comparison"] = {name: _comparison(faces, others, name) for name in names}
     if len(faces) > 1:
         titles = (tools.features.frechet, tools.features.kernel) if tools.features else ("", "")
-        values, missing = people_figures(_people(videos), titles)
+        tracks, unclear = people_of(videos)
+        values, missing = people_figures(tracks, titles)
+        missing |= unclear
         record["together"] = _plain_tree(values)
         record["skipped"] |= {f"together: {name}": why for name, why in missing.items()}
     return record
 
 
-def _people(videos: Sequence[Evaluated]) -> list[PersonTrack]:
-    """Everybody by name: a folder of clips with one face each is one person."""
-    found = []
+def group_of(video: Path, root: Path) -> str:
+    """Return the person or origin of a video: the first folder below the root, else the file.
+
+    Args:
+        video: one of the videos below the root, or the root itself.
+        root: folder or file that was named.
+    """
+    if root.is_dir():
+        below = video.relative_to(root)
+        return below.parts[0] if len(below.parts) > 1 else below.stem
+    return video.stem
+
+
+def people_of(videos: Sequence[Evaluated]) -> tuple[list[PersonTrack], dict[str, str]]:
+    """Return everybody by name: clips of one group with one face each show one person.
+
+    A clip with several people, of a group with several clips, is left out: nothing says who of
+    them is who in the other clips, and taken for strangers they would make others look private.
+
+    Args:
+        videos: one or more.
+
+    Returns:
+        Faces, and the reasons for what is left out by video.
+    """
+    clips = Counter(video.group for video in videos)
+    found, unclear = [], {}
     for video in videos:
+        alone = len({face.person for face in video.faces}) == 1
+        if not alone and clips[video.group] > 1:
+            unclear[f"people of {video.group}/{video.output.name}"] = (
+                "several people in one of several clips: put every person's clips into a folder "
+                "of their own"
+            )
+            continue
         for face in video.faces:
-            alone = len({f.person for f in video.faces}) == 1
             person = video.group if alone else f"{video.group}/{face.person}"
             found.append(PersonTrack(person, str(video.output), face))
-    return found
+    return found, unclear
 
 
 def _video_record(video: Evaluated, names: Sequence[str]) -> dict[str, Any]:

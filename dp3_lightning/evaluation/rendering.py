@@ -19,6 +19,7 @@ from dp3_lightning.anonymize import (
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.faces import CenterFace
+from dp3_lightning.faces.embedder import FaceEmbedder
 
 
 def render(
@@ -53,11 +54,16 @@ def render(
     anonymize_video(source, output, drawing, settings=settings, cache=cache)
 
 
-def detected_plan(source: Path, cache: Path | None = None) -> Plan:
+def detected_plan(
+    source: Path, cache: Path | None = None, embedder: FaceEmbedder | None = None
+) -> Plan:
     """Return where faces of an original were found, without anything added for safety.
 
     Args:
         source: video.
-        cache: folder of detections; None keeps none.
+        cache: folder of detections; default: the user's cache.
+        embedder: recogniser by which people keep their label across cuts and gaps. Without one,
+            everybody is somebody else after a cut.
     """
-    return plan_video(source, CenterFace(runtime="auto"), as_detected(PlanOptions()), cache)
+    detector, options = CenterFace(runtime="auto"), as_detected(PlanOptions())
+    return plan_video(source, detector, options, cache, embedder=embedder)

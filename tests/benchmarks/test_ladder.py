@@ -55,6 +55,20 @@ def test_the_limits_are_those_of_the_targets() -> None:
     assert near["B5 against B2: TL-ID at least 0.99"]
 
 
+def test_errors_below_zero_and_figures_that_are_missing() -> None:
+    name = "B5 against B2: excess warping error at least 50 % lower"
+
+    def judged(ours: float, theirs: float) -> bool:
+        error = "excess warping error"
+        return met(ladder(B5=face(**{error: ours}), B2=face(**{error: theirs})))[name]
+
+    assert judged(-1.6, -1.0)
+    assert not judged(-0.6, -1.0)  # worse than what was negative already
+    unknown = {s: [face(recognised=float("nan"))] for s in range(3)}
+    faces = {rung: dict(unknown) for rung in RUNGS}
+    assert met(faces)["B5 against B2: recognised at most 0.5 points higher"] is None
+
+
 def test_the_table_has_all_rungs_and_the_spread_over_seeds() -> None:
     faces = ladder()
     faces["B4"] = {s: [face(tOF=float(s)), face(tOF=float(s))] for s in range(3)}

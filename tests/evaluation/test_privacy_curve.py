@@ -15,7 +15,7 @@ from dp3_lightning.evaluation.figures import FaceFigures
 from dp3_lightning.evaluation.fits import fit_once
 from dp3_lightning.evaluation.privacy_command import OUTSIDE, privacy_curve_command
 from dp3_lightning.evaluation.privacy_curve import Choice, Point, choose, config_for, sweep
-from tests.evaluation.evaluation_fixtures import clip, frames, tools
+from tests.evaluation.evaluation_fixtures import clip, frames, plan, tools
 
 BASE = {
     "trainer": {
@@ -46,6 +46,10 @@ def test_a_choice_replaces_the_pixel_term_and_nothing_else() -> None:
         "margin": 0.2,
     }
     assert BASE["trainer"]["callbacks"][0]["init_args"] == {"weight": 9.0}  # type: ignore[index]
+    alone = config_for(
+        {"trainer": {"callbacks": [{"class_path": "IdentityLoss"}]}}, Choice(0), None
+    )
+    assert alone["trainer"]["callbacks"] == []  # no margin: without the term
     with pytest.raises(ValueError, match="--embedder"):
         config_for(BASE, Choice(1.0, margin=0.2), None)
 
@@ -86,7 +90,7 @@ class Trainer:
         (folder / "last.ckpt").write_text(folder.name)
         return folder / "last.ckpt"
 
-    def tracks(self, name: str, checkpoint: Path, videos: list[Path]) -> list[PersonTrack]:
+    def tracks(self, name: str, checkpoint: Path, videos: dict[Path, str]) -> list[PersonTrack]:
         rate = self.recognised[name.rpartition("-")[0]]
         self.rendered.append(name)
         found = []
@@ -157,6 +161,36 @@ def test_what_was_measured_is_not_measured_again_but_judged_anew(
     assert len(trainer.rendered) > done
 
 
+def test_people_are_told_apart_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four clips of two people, all called 0 and 1; an untouched copy is recognised."""
+    monkeypatch.setattr(Tools, "at_hand", classmethod(lambda cls: tools()))
+    monkeypatch.setattr(module.Drawing, "prepare", lambda checkpoint: None)
+    monkeypatch.setattr(module, "render", lambda source, output, *_: copied(source, output))
+    monkeypatch.setattr(module, "detected_plan", lambda *_: plan())
+    for person, tint in (("ann", 1), ("bob", 2)):
+        for number in range(2):
+            pictures = frames()
+            for picture in pictures:
+                picture[24:72, 60:100, 0] //= tint
+                picture[:8] = number  # no two files are equal
+            (tmp_path / "new" / person).mkdir(parents=True, exist_ok=True)
+            clip(tmp_path / "new" / person / f"{number}.mkv", pictures)
+    (tmp_path / "mine.ckpt").write_bytes(b"weights")
+    arguments = ["--held-out", str(tmp_path / "new"), "--checkpoint", str(tmp_path / "mine.ckpt")]
+    assert privacy_curve_command([str(tmp_path / "out"), *arguments]) == OUTSIDE
+    (found,) = curve(tmp_path)["points"]
+    assert found["recognised"] == 1
+    assert found["rank1"] == 1
+    assert found["chance"] == pytest.approx(0.5, abs=0.15)
+
+
+def copied(source: Path, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(source.read_bytes())
+
+
 def test_a_video_is_not_held_out_and_trained_on(
     tmp_path: Path, study: tuple[Trainer, list[str]]
 ) -> None:
@@ -166,6 +200,10 @@ def test_a_video_is_not_held_out_and_trained_on(
     checkpoint = ["--checkpoint", str(tmp_path / "mine.ckpt")]
     with pytest.raises(ValueError, match=r"new\.mkv.*held out.*copy\.mkv"):
         privacy_curve_command([*common, str(copy), *checkpoint])
+    sweep_on = {**BASE, "data": {"init_args": {"source": [str(tmp_path / "new.mkv")]}}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(sweep_on))
+    with pytest.raises(ValueError, match="held out"):
+        privacy_curve_command([*common, "--config", str(tmp_path / "base.yaml")])
 
 
 def test_arguments_that_do_not_fit_are_named(
@@ -204,5 +242,51 @@ def test_a_fit_is_done_once_and_a_broken_one_goes_on(
     assert commands[1][-2:] == ["--ckpt_path", str(tmp_path / "last.ckpt")]
     written = yaml.safe_load((tmp_path / "config.in.yaml").read_text())
     assert written["trainer"]["default_root_dir"] == str(tmp_path)
+    (tmp_path / "epoch=0-step=100.ckpt").write_bytes(b"")
     fit_once(tmp_path, {"trainer": {"max_steps": 6}})  # another one: from the start
     assert "--ckpt_path" not in commands[2]
+    assert not (tmp_path / "epoch=0-step=100.ckpt").exists()
+
+
+def test_an_old_checkpoint_is_not_taken_for_that_of_a_run_that_broke_off_before_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, saves = tmp_path / "last.ckpt", [b"first", None, b"second"]
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert "--ckpt_path" not in command
+        content = saves.pop(0)
+        if content is None:
+            raise KeyboardInterrupt
+        last.write_bytes(content)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    fit_once(tmp_path, BASE)
+    other = {"trainer": {"max_steps": 6}}
+    with pytest.raises(KeyboardInterrupt):
+        fit_once(tmp_path, other)
+    assert fit_once(tmp_path, other).read_bytes() == b"second"
+
+
+def test_a_run_of_other_weights_or_videos_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        runs.append(len(runs))
+        (tmp_path / "run/last.ckpt").write_bytes(b"")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    weights, videos = tmp_path / "base.ckpt", tmp_path / "videos"
+    videos.mkdir()
+    config = {"model": {"weights": str(weights)}, "data": {"source": [str(videos)]}}
+    counts = []
+    for change in (weights, weights, videos / "a.mp4", None):
+        if change is not None:
+            change.write_bytes(b"%d" % len(counts))
+        fit_once(tmp_path / "run", config)
+        counts.append(len(runs))
+    assert counts == [1, 2, 3, 3]

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dp3_lightning.anonymize.plan import PlannedTrack
 from dp3_lightning.evaluation import Evaluated, Tools, evaluate, record_of
 from dp3_lightning.evaluation import command as command_module
 from dp3_lightning.evaluation.command import evaluate_command
+from dp3_lightning.evaluation.records import people_of
 from dp3_lightning.metrics import PictureFeatures
 from dp3_lightning.reports.evaluation import write_evaluation_report
 from tests.browser import needs_browser, opened
@@ -154,7 +156,7 @@ def known_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(Tools, "at_hand", classmethod(made))
-    monkeypatch.setattr(command_module, "detected_plan", lambda original: plan())
+    monkeypatch.setattr(command_module, "detected_plan", lambda original, embedder: plan())
 
 
 @pytest.mark.usefixtures("known_tools")
@@ -194,11 +196,35 @@ def test_false_accepts_are_counted_by_people_and_synthetic_ones_are_named(tmp_pa
 @pytest.mark.usefixtures("known_tools")
 def test_one_video_that_cannot_be_measured_does_not_stop_the_others(tmp_path: Path) -> None:
     source, output, _ = folders(tmp_path)
-    clip(output / "ann/1.mkv", frames()[:-1])
+    for person in ("ann", "bob"):
+        clip(output / person / "1.mkv", frames()[:-1])
     assert evaluate_command([str(output), "--original", str(source)]) == 1
-    record = json.loads((output / "eval.json").read_text())
-    assert len(record["videos"]) == 3
-    assert "got 11" in record["skipped"]["1.mkv"]
+    text = (output / "eval.json").read_text()
+    record = json.loads(text)
+    assert len(record["videos"]) == 2
+    assert "got 11" in record["skipped"]["ann/1.mkv"]
+    assert "got 11" in record["skipped"]["bob/1.mkv"]
+    assert str(tmp_path) not in text
+
+
+def test_clips_of_several_people_whom_nothing_tells_apart_are_left_out_by_name(
+    tmp_path: Path,
+) -> None:
+    """Taken for strangers, the second clip's people would make those of the first look private."""
+    tracks = [
+        PlannedTrack(name, 0, [(60.0, 24.0, 100.0, 72.0)] * 12, ["detected"] * 12)  # type: ignore[arg-type]
+        for name in ("person-1", "person-2")
+    ]
+    video = clip(tmp_path / "a.mkv", frames())
+    both = evaluate(video, video, plan(tracks=tracks), tools(), "show")
+    alone = evaluate(video, video, plan(), tools(), "ann")
+    (tracks_found, unclear) = people_of([both, alone, both])
+    assert [t.person for t in tracks_found] == ["ann"]
+    assert list(unclear) == ["people of show/a.mkv"]
+    assert "folder of their own" in unclear["people of show/a.mkv"]
+    (tracks_found, unclear) = people_of([both, alone])
+    assert [t.person for t in tracks_found] == ["show/person-1", "show/person-2", "ann"]
+    assert not unclear
 
 
 class Half:

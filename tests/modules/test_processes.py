@@ -123,6 +123,18 @@ def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def test_a_run_that_ends_between_checkpoints_loses_nothing(tmp_path: Path) -> None:
+    """Checkpoints come every 3 updates; the run ends after 5 and goes on to 9, as if in one."""
+    assert start(tmp_path / "whole", config(tmp_path / "whole")).returncode == 0
+    short = config(tmp_path / "parts", max_steps=5)
+    assert start(tmp_path / "parts", short).returncode == 0
+    last = tmp_path / "parts/last.ckpt"
+    assert int(weights(last)["global_step"]) == 5
+    result = start(tmp_path / "parts", config(tmp_path / "parts"), "--ckpt_path", str(last))
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert same_weights(weights(tmp_path / "whole/last.ckpt"), weights(last))
+
+
 @pytest.mark.parametrize(("killed_at", "workers"), [(5, 0), (8, 1)])
 def test_a_killed_run_resumes_to_the_same_weights(
     tmp_path: Path, killed_at: int, workers: int
