@@ -157,7 +157,7 @@ def table(faces: Faces) -> list[Row]:
 
 def verdicts(faces: Faces) -> list[Row]:
     """All targets, by the median over faces and seeds; how many pairs agree is told too."""
-    rows = []
+    rows: list[Row] = []
     for target in _targets():
         pairs = [
             (a.get(target.figure, math.nan), b.get(target.figure, math.nan))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy.spatial.distance
 
 from dp3_lightning.evaluation.figures import FaceFigures
 from dp3_lightning.evaluation.identity import TrackEmbeddings
@@ -23,6 +24,7 @@ from dp3_lightning.metrics import (
 from dp3_lightning.structures import FloatArray
 
 FAR = 1e-3
+Genuine = tuple[FloatArray, set[str]]  # distances of genuine pairs, and whose they are
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,11 @@ def _features(track: PersonTrack) -> tuple[FloatArray, FloatArray]:
 
 def _gaps(first: FloatArray, second: FloatArray) -> FloatArray:
     """All distances between rows of one and rows of the other."""
-    values: FloatArray = np.linalg.norm(first[:, None] - second[None], axis=2).ravel()
+    values: FloatArray = scipy.spatial.distance.cdist(first, second).ravel()
     return values
 
 
-def _verification(tracks: Sequence[PersonTrack], genuine: FloatArray) -> dict[str, Any]:
+def _verification(tracks: Sequence[PersonTrack], genuine: Genuine) -> dict[str, Any]:
     """Accepted as genuine at a rate at which two different people are accepted.
 
     Those are originals of two people, and the drawn face of one (a synthetic person) with the
@@ -144,30 +146,32 @@ def _verification(tracks: Sequence[PersonTrack], genuine: FloatArray) -> dict[st
             real.add(frozenset((a.person, b.person)))
     if not gaps:
         raise ValueError("Expected faces of at least two people for a rate of false accepts.")
-    if not len(genuine):
+    distances, people = genuine
+    if not len(distances):
         raise ValueError("No person is in two clips: name clips person/clip.mp4 to compare them.")
     pairs = len(real) + len(synthetic)
-    found = tar_at_far(genuine, np.concatenate(gaps), FAR, people_pairs=pairs)
+    found = tar_at_far(distances, np.concatenate(gaps), FAR, people_pairs=pairs, people=len(people))
     return {**asdict(found), "n_people_pairs_synthetic": len(synthetic)}
 
 
-def _same_frame(tracks: Sequence[PersonTrack]) -> FloatArray:
+def _same_frame(tracks: Sequence[PersonTrack]) -> Genuine:
     rows = [np.linalg.norm(_embeddings(t).real - _embeddings(t).made, axis=1) for t in tracks]
-    return np.concatenate(rows)
+    return np.concatenate(rows), {t.person for t in tracks}
 
 
-def _context(tracks: Sequence[PersonTrack]) -> FloatArray:
+def _context(tracks: Sequence[PersonTrack]) -> Genuine:
     rows = [np.linalg.norm(_embeddings(t).real - _embeddings(t).context, axis=1) for t in tracks]
-    return np.concatenate(rows)
+    return np.concatenate(rows), {t.person for t in tracks}
 
 
-def _other_clip(tracks: Sequence[PersonTrack]) -> FloatArray:
-    rows = [
-        _gaps(_embeddings(a).made, _embeddings(b).real)
+def _other_clip(tracks: Sequence[PersonTrack]) -> Genuine:
+    pairs = [
+        (a, b)
         for a, b in itertools.permutations(tracks, 2)
         if a.person == b.person and a.video != b.video
     ]
-    return np.concatenate(rows) if rows else np.zeros(0)
+    rows = [_gaps(_embeddings(a).made, _embeddings(b).real) for a, b in pairs]
+    return np.concatenate([np.zeros(0), *rows]), {a.person for a, _ in pairs}
 
 
 def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) -> Identification:
@@ -188,9 +192,19 @@ def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) ->
 
 def _trained(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
     """An attacker who learned on anonymized faces; on other clips where there are some."""
-    people = sorted({t.person for t in tracks})
-    videos = {p: sorted({t.video for t in tracks if t.person == p}) for p in people}
-    across = all(len(found) > 1 for found in videos.values())
+    tracks = [t for t in tracks if len(_embeddings(t)) > 1]  # one frame cannot be in both parts
+    videos: dict[str, list[str]] = {}
+    for track in tracks:
+        if track.video not in videos.setdefault(track.person, []):
+            videos[track.person].append(track.video)
+    several = {person: found for person, found in videos.items() if len(found) > 1}
+    across = len(several) > 1
+    if across:  # whoever has one clip only is left out
+        videos = several
+        tracks = [t for t in tracks if t.person in several]
+    people = sorted(videos)
+    if not people:
+        raise ValueError("Expected at least two people to tell apart, got 0.")
     parts: dict[bool, tuple[list[FloatArray], list[int]]] = {True: ([], []), False: ([], [])}
     for track in tracks:
         rows, label = _embeddings(track).made, people.index(track.person)
@@ -213,8 +227,8 @@ def _trained(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
 def _linkage(tracks: Sequence[PersonTrack]) -> dict[str, float]:
     """Are the fakes of one person in two videos alike? Without a pseudonym key they should not be.
 
-    The share of pairs of different people that lie closer than pairs of one person: 0.5 cannot be
-    linked, 1 always.
+    ``auc``: how often the fakes of one person lie closer than those of two; 0.5 cannot be linked,
+    1 always. As close counts half.
     """
     same: list[float] = []
     other: list[float] = []
@@ -225,26 +239,32 @@ def _linkage(tracks: Sequence[PersonTrack]) -> dict[str, float]:
         (same if a.person == b.person else other).append(gap)
     if not same or not other:
         raise ValueError("No person is in two clips: name clips person/clip.mp4 to compare them.")
-    below = [float(np.mean([s < o for o in other])) for s in same]
+    gap = np.array(other)[None] - np.array(same)[:, None]
     return {
         "same": float(np.mean(same)),
         "other": float(np.mean(other)),
-        "auc": float(np.mean(below)),
+        "auc": float((gap > 0).mean() + 0.5 * (gap == 0).mean()),
     }
 
 
 def _detectability(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
-    """Trained on the faces of all other videos, tested on those of one, in turn."""
+    """Tested on the faces of one video, trained on those of all others that show nobody of it."""
     videos = sorted({t.video for t in tracks})
-    if len(videos) < 2:
-        raise ValueError("Expected at least two videos: the detector is trained on the others.")
     rates = []
     for video in videos:
-        split: dict[bool, list[tuple[FloatArray, FloatArray]]] = {True: [], False: []}
-        for track in tracks:
-            split[track.video == video].append(_features(track))
+        tested = [t for t in tracks if t.video == video]
+        known = {t.person for t in tested}
+        seen_with = {t.video for t in tracks if t.person in known}
+        trained = [t for t in tracks if t.video not in seen_with]
+        if not trained:
+            continue
         made, real = (
-            {k: np.concatenate([f[i] for f in v]) for k, v in split.items()} for i in (0, 1)
+            [np.concatenate([_features(t)[i] for t in part]) for part in (trained, tested)]
+            for i in (0, 1)
         )
-        rates.append(two_sample_auc(real[False], made[False], real[True], made[True]))
+        rates.append(two_sample_auc(real[0], made[0], real[1], made[1]))
+    if not rates:
+        raise ValueError(
+            "Expected videos of at least two people: the detector is trained on the others."
+        )
     return {"auc": float(np.mean(rates)), "least": min(rates), "most": max(rates)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.spatial.distance
 import scipy.stats
 import torch
 from torch import nn
@@ -30,8 +31,10 @@ class Verification:
         far: rate at which the threshold accepts two different people.
         threshold: distance below which a pair is accepted.
         tar: share of genuine pairs (anonymized, original) accepted. Low is private.
-        interval: 95 % confidence interval of ``tar`` (Clopper and Pearson).
-        n_genuine: genuine pairs.
+        interval: 95 % confidence interval of ``tar`` (Clopper and Pearson), with as many trials
+            as there are people among the genuine pairs: frames of one person are no new trials.
+        n_genuine: genuine pairs of pictures.
+        n_people: people among them.
         n_impostor: impostor pairs of pictures.
         n_people_pairs: pairs of distinct people that those show, which decide how fine a rate
             can be told: more pictures of the same people say little new.
@@ -43,13 +46,14 @@ class Verification:
     tar: float
     interval: tuple[float, float]
     n_genuine: int
+    n_people: int
     n_impostor: int
     n_people_pairs: int
     note: str = ""
 
 
-def binomial_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a rate (Clopper and Pearson 1934)."""
+def binomial_interval(hits: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a rate (Clopper and Pearson 1934); hits may be a mean, with a fraction."""
     alpha = 1 - confidence
     low = scipy.stats.beta.ppf(alpha / 2, hits, trials - hits + 1) if hits else 0.0
     high = scipy.stats.beta.ppf(1 - alpha / 2, hits + 1, trials - hits) if hits < trials else 1.0
@@ -62,6 +66,7 @@ def tar_at_far(
     far: float = 1e-3,
     min_pairs: float = 2.0,
     people_pairs: int | None = None,
+    people: int | None = None,
 ) -> Verification:
     """True accept rate at a false accept rate.
 
@@ -76,6 +81,7 @@ def tar_at_far(
         min_pairs: impostor pairs that must be expected below the threshold.
         people_pairs: pairs of distinct people that the impostor distances are of; default: each
             distance is of a pair of its own.
+        people: people among the genuine pairs; default: each pair is of a person of its own.
 
     Raises:
         ValueError: no genuine or too few impostor pairs, or distances that are not finite.
@@ -97,9 +103,10 @@ def tar_at_far(
         note = f"{known} pairs of distinct people support no finer rate than {used:.2g}"
     accepted = math.floor(len(other) * used + 1e-9)
     threshold = float(other[accepted]) if accepted < len(other) else math.inf
-    hits = int((real < threshold).sum())
+    rate = float((real < threshold).mean())
+    trials = len(real) if people is None else min(people, len(real))
     return Verification(
-        used, threshold, hits / len(real), binomial_interval(hits, len(real)), len(real),
+        used, threshold, rate, binomial_interval(rate * trials, trials), len(real), trials,
         len(other), known, note,
     )  # fmt: skip
 
@@ -161,7 +168,7 @@ def identification(
     if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
         raise ValueError("Expected finite embeddings.")
     check_at_least(1, permutations=permutations)
-    gaps = np.linalg.norm(queries[:, None] - gallery[None], axis=2)
+    gaps = scipy.spatial.distance.cdist(queries, gallery)
     labels = np.asarray(gallery_people)
     nearest = np.stack([gaps[:, labels == p].min(axis=1) for p in people], axis=1)
     order = people[np.argsort(nearest, axis=1, kind="stable")]
@@ -210,9 +217,12 @@ def trained_attack(
         Accuracy, and the share of the most frequent person in ``test``.
 
     Raises:
-        ValueError: fewer than two people, or people in ``test`` who were not trained on.
+        ValueError: fewer than two people, people in ``test`` who were not trained on, or
+            embeddings that are not finite (they would make the attacker fail, and look private).
     """
     people = np.unique(np.asarray(train_people))
+    if not (np.isfinite(train).all() and np.isfinite(test).all()):
+        raise ValueError("Expected finite embeddings.")
     if len(people) < 2:
         raise ValueError(f"Expected at least two people to tell apart, got {len(people)}.")
     if not np.isin(np.asarray(test_people), people).all():
@@ -248,7 +258,7 @@ def identity_stability(
         original: ``(T, D)`` of the same frames of the original.
 
     Returns:
-        ``(local, global)``.
+        ``(local, global)``; NaN where the original's frames have nothing in common.
 
     Raises:
         ValueError: fewer than two frames, or embeddings that are not finite.
@@ -264,5 +274,5 @@ def identity_stability(
         cosines = unit @ unit.T
         pairs = cosines[np.triu_indices(len(rows), k=1)]
         values.append((float(np.diag(cosines, k=1).mean()), float(pairs.mean())))
-    (local, whole), (local_real, whole_real) = values
-    return local / local_real, whole / whole_real
+    local, whole = (made / real if real else math.nan for made, real in zip(*values, strict=True))
+    return local, whole

@@ -87,7 +87,10 @@ class VerificationRate(Metric):
         people = np.sort(np.stack([_rows(self.first), _rows(self.second)]), axis=0)
         genuine = people[0] == people[1]
         pairs = len(np.unique(people[:, ~genuine], axis=1).T)
-        found = tar_at_far(gaps[genuine], gaps[~genuine], self.far, people_pairs=pairs)
+        known = len(np.unique(people[0, genuine]))
+        found = tar_at_far(
+            gaps[genuine], gaps[~genuine], self.far, people_pairs=pairs, people=known
+        )
         values = {"tar": found.tar, "far": found.far}
         values |= {"tar_low": found.interval[0], "tar_high": found.interval[1]}
         return {name: torch.tensor(value) for name, value in values.items()}

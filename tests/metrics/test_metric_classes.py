@@ -143,7 +143,8 @@ def test_verification_counts_pairs_of_people_not_of_pictures() -> None:
     parts[0].update(gaps[:900], first[:900], second[:900])
     parts[1].update(gaps[900:], first[900:], second[900:])
     same = (first == second).numpy()
-    expected = tar_at_far(gaps.numpy()[same], gaps.numpy()[~same], people_pairs=190)
+    expected = tar_at_far(gaps.numpy()[same], gaps.numpy()[~same], people_pairs=190, people=20)
+    assert expected.interval[1] - expected.interval[0] > 0.1  # twenty people, not a hundred pairs
     assert expected.far == pytest.approx(2 / 190)
     found = _merged(*parts)
     assert found == pytest.approx(

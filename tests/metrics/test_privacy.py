@@ -36,6 +36,15 @@ def test_too_few_impostors_give_a_coarser_rate_and_say_so() -> None:
     assert many.note == result.note
 
 
+def test_frames_of_one_person_are_no_new_trials() -> None:
+    impostor = np.linspace(0.5, 1.5, 10_000)
+    nobody = tar_at_far([0.9] * 600, impostor, people=1)
+    assert (nobody.tar, nobody.n_genuine, nobody.n_people) == (0, 600, 1)
+    assert nobody.interval == pytest.approx((0, 0.975))  # one person says next to nothing
+    half = tar_at_far([0.1, 0.9] * 300, impostor, people=4)
+    assert half.interval == pytest.approx(binomial_interval(2, 4))
+
+
 @pytest.mark.parametrize(
     ("genuine", "impostor", "message"),
     [
@@ -76,6 +85,16 @@ def test_identification_of_people_who_are_known_and_of_noise() -> None:
     lost = identification(noise, wanted, gallery, labels)
     assert lost.rates[1] <= lost.chance_high[1] + 0.05
     assert (lost.n_queries, lost.n_people) == (40, 8)
+
+
+def test_embeddings_that_are_not_numbers_do_not_look_private() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20, 4))
+    rows[3, 2] = np.nan
+    labels = [0, 1] * 10
+    with pytest.raises(ValueError, match="finite"):
+        trained_attack(rows, labels, rows[:4], labels[:4])
+    assert np.isnan(identity_stability(np.ones((3, 4)), np.zeros((3, 4)))).all()
 
 
 def test_identification_refuses_what_makes_no_sense() -> None:
