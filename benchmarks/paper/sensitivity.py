@@ -4,11 +4,13 @@ Method. One generator (the base of `temporal_stability.py`, or --base) is fine-t
 start for the same updates, with one thing changed at a time: the weight of each term, the length
 of the clips, the learning rate, and which clips it trains on. Every result anonymizes the held-out
 last third of all four clips, DeepPrivacy2's way, tracked, truncation 0.5, and is scored by
-`dp3 evaluate`. "Unseen" columns are medians over the faces of clips that took no part in that
-training (each of the leave-one-out rows); "seen" over the others. A run that was stopped goes on;
-results.json, plots (sensitivity.html) and the table are written at the end and on the way.
+`dp3 evaluate`. In the rows "left out" one clip takes no part in the fine-tuning (the base saw the
+first two thirds of all): the columns "of the left out" are medians over its faces, the others over
+those of the clips that were fine-tuned on. A run that was stopped goes on; the plots
+(sensitivity.html) are written on the way, the table and its file at the end.
 
-    python -m benchmarks.paper.sensitivity --work FOLDER [--updates 80] [--only RATE,CLIPS,...]
+    python -m benchmarks.paper.sensitivity --work FOLDER [--updates 80]
+        [--only "learning rate,clip length"]
 """
 
 from __future__ import annotations
@@ -113,17 +115,20 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="training checkpoint instead of our recipe's")
     parser.add_argument("--net", default=Recipe.net, help="preset of the base")
     parser.add_argument("--updates", type=int, default=Recipe.updates)
-    parser.add_argument("--only", help="factors, separated by commas; the middle is always done")
+    parser.add_argument("--only", help="factors, separated by commas; the middle is done anyway")
     parser.add_argument("--output", type=Path, default=RESULTS / "paper_sensitivity--cpu.json")
     options = parser.parse_args()
     before = metadata("cpu")
     recipe = Recipe(net=options.net, updates=options.updates, own_base=options.base is None)
     train, scored = cut_clips(options.work)
     base = options.base or trained_base(options.work / "runs", recipe, train)
-    wanted = None if options.only is None else {"middle", *options.only.split(",")}
+    factors = list(dict.fromkeys(change.factor for change in changes()))
+    wanted = set(factors if options.only is None else ["middle", *options.only.split(",")])
+    if not wanted <= set(factors):
+        parser.error(f"no factor {sorted(wanted - set(factors))}: choose from {factors}")
     rows: list[Row] = []
     for change in changes():
-        if wanted is not None and change.factor not in wanted:
+        if change.factor not in wanted:
             continue
         rows.append(measure(options.work, recipe, base, train, scored, change))
         write_page(options.work / "sensitivity.html", rows)
@@ -148,7 +153,7 @@ def measure(
         (seen if clip in change.clips else unseen).extend(faces)
     row: Row = {"factor": change.factor, "value": change.value}
     row |= {figure: _known(median(seen, figure)) for figure in FIGURES}
-    row |= {f"{figure}, unseen": _known(median(unseen, figure)) for figure in FIGURES[3:5]}
+    row |= {f"{f}, of the left out": _known(median(unseen, f)) for f in FIGURES}
     return row
 
 
