@@ -177,7 +177,7 @@ def main() -> None:
         config = config_of(terms, options.updates, train)
         folder = options.work / "gans" / ("-".join(terms) or "plain")
         module = PaperGAN.load_from_checkpoint(fit_once(folder, config), map_location="cpu")
-        generators[way] = module.generator_ema.eval()
+        generators[way] = module.generator.eval()
     tools = Tools.at_hand()
     rows: list[Row] = []
     shown: dict[str, Tensor] = {}

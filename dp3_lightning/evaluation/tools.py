@@ -20,6 +20,11 @@ from dp3_lightning.metrics import (
 from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 from dp3_lightning.structures import FaceDetector
 
+_BY_RECOGNISER = (
+    "identity distance", "identity distance, least", "recognised", "TL-ID", "TG-ID", "people",
+)  # fmt: skip
+_BY_FEATURES = ("MobileNetV2 Frechet", "MobileNetV2 kernel distance", "detectability, AUC")
+
 
 @dataclass
 class Tools:
@@ -56,18 +61,22 @@ class Tools:
         skipped: dict[str, str] = {}
         if embedder is None:
             try:
+                for name in ("dlib_shape_predictor_5", "dlib_face_recognition"):
+                    asset_path(name)  # fetched now, not in the middle of measuring
                 embedder = DlibEmbedder()
-            except ModuleNotFoundError as error:
-                for name in ("identity distance", "recognised", "TL-ID", "TG-ID", "people"):
-                    skipped[name] = str(error)
+            except (ModuleNotFoundError, AssetUnavailableError) as error:
+                skipped |= dict.fromkeys(_BY_RECOGNISER, str(error).splitlines()[0])
         mobilenet: MobileNetV2Distance | None = None
+        why = ""
         try:
             mobilenet = MobileNetV2Distance(asset_path("mobilenet_v2"))
         except AssetUnavailableError as error:
-            skipped["MobileNetV2 Frechet"] = str(error).splitlines()[0]
+            why = str(error).splitlines()[0]
         features = inception_features()
         if features is None and mobilenet is not None:
             features = mobilenet_features(mobilenet)
+        elif features is None:
+            skipped |= dict.fromkeys(_BY_FEATURES, why)
         perceptual: nn.Module | None = None
         name = ""
         if lpips_trunk("alex").is_file():
@@ -75,7 +84,8 @@ class Tools:
         elif mobilenet is not None:
             perceptual, name = mobilenet, "MobileNetV2 feature distance"
         else:
-            skipped["tLP"] = "neither LPIPS's trunk nor MobileNetV2 is at hand"
+            missing = "neither LPIPS's trunk nor MobileNetV2 is at hand"
+            skipped |= dict.fromkeys(("tLP", "interior perceptual distance"), missing)
         detector = CenterFace(threshold=0.5, runtime="auto")
         return cls(FarnebackFlow(), detector, embedder, perceptual, name, features, skipped=skipped)
 

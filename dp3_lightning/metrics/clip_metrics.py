@@ -24,15 +24,17 @@ from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 
 
 class ClipMetric(Metric):
-    """Means over clips, which count by their pairs of frames.
+    """Means over clips, which count by their pairs of frames, or by their frames.
 
     Attributes:
         names: of the values that `measure` returns.
+        by_frames: whether single frames have a value, so that clips count by their frames.
     """
 
     sums: Tensor
-    pairs: Tensor
+    count: Tensor
     names: tuple[str, ...]
+    by_frames = False
     higher_is_better: bool | None = False
     full_state_update = False
 
@@ -40,7 +42,7 @@ class ClipMetric(Metric):
         super().__init__()
         zeros = torch.zeros(len(self.names), dtype=torch.float64)
         self.add_state("sums", zeros, dist_reduce_fx="sum")
-        self.add_state("pairs", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -61,8 +63,9 @@ class ClipMetric(Metric):
         if not all(math.isfinite(value) for value in values):
             return
         count = len(original) - 1 if pair_valid is None else int(pair_valid.sum())
+        count = len(original) if self.by_frames else count
         self.sums += torch.tensor(values, dtype=torch.float64, device=self.sums.device) * count
-        self.pairs += count
+        self.count += count
 
     @abstractmethod
     def measure(
@@ -71,8 +74,8 @@ class ClipMetric(Metric):
         """Return the values of one clip, as many as `names`."""
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the means by name; NaN without any pair of frames."""
-        return dict(zip(self.names, self.sums / self.pairs, strict=True))
+        """Return the means by name; NaN without any."""
+        return dict(zip(self.names, self.sums / self.count, strict=True))
 
 
 class WarpingError(ClipMetric):
@@ -156,6 +159,7 @@ class Details(ClipMetric):
     """
 
     names = ("sharpness", "high frequencies", "total variation")
+    by_frames = True
     higher_is_better = None
 
     def measure(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from dp3_lightning.discriminators import DiscriminatorAdapter, PaperDiscriminator
 from dp3_lightning.generators import PaperGenerator
-from dp3_lightning.modules.averaging import update_average
 from dp3_lightning.modules.batches import Batch
 from dp3_lightning.modules.video_fine_tuner import VideoFineTuner
 
@@ -60,9 +58,8 @@ class PaperGAN(VideoFineTuner):
             seed=seed,
         )
 
-    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int) -> None:
-        """Evaluate the weights as they are: the proposal averages none."""
-        update_average(self.generator_ema, self.generator, 0.0)
+    def _averaging_decay(self, n_images: int) -> float:
+        return 0.0  # the proposal averages no weights: the averaged ones are those of the update
 
     def _discriminator_terms(self, batch: Batch, z: Tensor, lazy: bool) -> dict[str, Tensor]:
         del lazy

@@ -205,7 +205,7 @@ class VideoFineTuner(LightningModule):
         check_clip_inputs(batch["clip"], batch["keep_mask"], "clip")
         parts = split_batch(batch, self.hparams["accumulate"])
         n_images = batch["clip"].shape[:2].numel() * self.trainer.world_size
-        decay = averaging_decay(n_images, int(self.images_seen))
+        decay = self._averaging_decay(n_images)
         g_opt, d_opt = cast(list[LightningOptimizer], self.optimizers())
         self._update_discriminator(parts, d_opt)
         self._update_generator(parts, g_opt)
@@ -215,6 +215,9 @@ class VideoFineTuner(LightningModule):
         update_average(self.generator_ema, self.generator, decay)
         for schedule in cast(list[LambdaLR], self.lr_schedulers()):
             schedule.step()
+
+    def _averaging_decay(self, n_images: int) -> float:
+        return averaging_decay(n_images, int(self.images_seen))
 
     def _latents(self, batch: Batch, purpose: str, step: int) -> Tensor:
         key = (self.hparams["seed"], purpose, step)

@@ -1,1 +1,1 @@
-"""Pages for people: self-contained HTML, no network, no script."""
+"""Pages for people: self-contained HTML without network; a script only to start players at once."""

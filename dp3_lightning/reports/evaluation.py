@@ -19,6 +19,7 @@ _PLOTTED = (
     "excess warping error", "tOF", "sharpness", "MobileNetV2 Frechet", "FID", "identity distance",
     "mouth correlation",
 )  # fmt: skip
+_IDENTITY = ("recognised", "identity distance", "identity distance, least")
 _MOST_SHOWN = 6  # videos
 
 
@@ -91,7 +92,9 @@ def _verdict(record: Mapping[str, Any]) -> str:
             won.append(name)
         elif counts["baseline"] > half:
             lost.append(name)
-    kind = "safe" if len(won) > len(lost) else "unsafe"
+    # Whatever else is better, a face that is recognised more often is no success.
+    leaking = any(name in lost for name in _IDENTITY)
+    kind = "safe" if len(won) > len(lost) and not leaking else "unsafe"
     return (
         f'<p class="verdict {kind}">Better than the baseline on most faces: '
         f"{html.escape(', '.join(won) or 'nothing')}.<br>Worse on most faces: "

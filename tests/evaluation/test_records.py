@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import re
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ from dp3_lightning.evaluation import command as command_module
 from dp3_lightning.evaluation.command import evaluate_command
 from dp3_lightning.evaluation.records import people_of
 from dp3_lightning.metrics import PictureFeatures
-from dp3_lightning.reports.evaluation import write_evaluation_report
+from dp3_lightning.reports.evaluation import _verdict, write_evaluation_report
+from dp3_lightning.video import VideoReader
 from tests.browser import needs_browser, opened
 from tests.evaluation.evaluation_fixtures import changed, clip, frames, plan, tools
 
@@ -85,6 +88,52 @@ def test_the_page_shows_no_original_unless_asked_and_needs_no_network(tmp_path: 
     both = write_evaluation_report(tmp_path / "b.html", record, videos, True).read_text()
     assert both.count("<h4>Original</h4>") == 2
     assert both.count("<video") == 6
+
+
+def faces_on(page: str, folder: Path) -> list[list[float]]:
+    """Mean colour of the face in every picture and in the first frame of every video of a page."""
+    found = []
+    for kind, data in re.findall(r'src="data:(image/jpeg|video/mp4);base64,([^"]+)"', page):
+        content = base64.b64decode(data)
+        if kind == "image/jpeg":
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        else:
+            (folder / "shown.mp4").write_bytes(content)
+            with VideoReader(folder / "shown.mp4") as reader:
+                picture = reader.frame(0)
+        height, width = picture.shape[:2]
+        face = picture[height * 30 // 96 : height * 66 // 96, width * 65 // 160 : width * 95 // 160]
+        found.append(face.mean((0, 1)).tolist())
+    return found
+
+
+def test_no_picture_of_a_real_face_is_in_the_page_unless_asked(tmp_path: Path) -> None:
+    painted = []
+    for frame in frames():
+        frame[24:72, 60:100] = (200, 20, 200)
+        painted.append(frame)
+    original, output = clip(tmp_path / "in.mkv", frames()), clip(tmp_path / "out.mkv", painted)
+    video = evaluate(original, output, plan(), tools(), "ann", output)
+    record = record_of([video], tools())
+
+    def red_less_green(show: bool) -> list[float]:
+        page = write_evaluation_report(tmp_path / "a.html", record, [video], show).read_text()
+        return [face[0] - face[1] for face in faces_on(page, tmp_path)]
+
+    hidden = red_less_green(False)
+    assert len(hidden) > 4
+    assert min(hidden) > 100  # magenta, every one of them
+    assert min(red_less_green(True)) < 30
+
+
+def test_the_verdict_is_not_green_for_steadier_faces_that_are_recognised() -> None:
+    def counts(better: str) -> dict[str, int]:
+        return {"output": 0, "baseline": 0, "even": 0} | {better: 4}
+
+    steady = {"tOF": counts("output"), "sharpness": counts("output"), "flicker": counts("output")}
+    assert 'class="verdict safe"' in _verdict({"comparison": steady})
+    leaking = {**steady, "recognised": counts("baseline")}
+    assert 'class="verdict unsafe"' in _verdict({"comparison": leaking})
 
 
 class SlowPicture(http.server.BaseHTTPRequestHandler):

@@ -81,9 +81,9 @@ def test_clips_count_by_their_pairs_and_parts_merge(make: Any) -> None:
     for part, taken in ((first, long), (second, short)):
         part.update(*taken)
         whole.update(*taken)
-    expected = (
-        5 * np.array(functional(whole, *long)) + 2 * np.array(functional(whole, *short))
-    ) / 7
+    weights = (6, 3) if whole.by_frames else (5, 2)
+    found = [functional(whole, *clip) for clip in (long, short)]
+    expected = np.average(found, axis=0, weights=weights)
     values = whole.compute()
     assert tuple(values) == whole.names
     assert [float(v) for v in values.values()] == pytest.approx(expected.tolist())
@@ -96,6 +96,14 @@ def test_a_clip_without_meaning_changes_nothing() -> None:
     before = {name: float(value) for name, value in metric.compute().items()}
     metric.update(*(part[:1] for part in clip(6, 2)))  # one frame has no pair
     assert {name: float(value) for name, value in metric.compute().items()} == before
+
+
+def test_stills_have_details() -> None:
+    metric = Details()
+    still = tuple(part[:1] for part in clip(2, 1))
+    metric.update(*still)
+    found = [float(value) for value in metric.compute().values()]
+    assert found == pytest.approx(functional(metric, *still))
 
 
 def test_a_figure_of_ones_own_takes_two_methods() -> None:

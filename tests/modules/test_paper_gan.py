@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from dp3_lightning.callbacks import PixelLoss, TotalVariationLoss
@@ -66,8 +67,8 @@ def test_sizes_that_do_not_fit_are_named(size: int) -> None:
 def fit(module: PaperGAN, steps: int, folder: Path, *callbacks: object) -> Trainer:
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, default_root_dir=folder,
-        callbacks=list(callbacks),
+        enable_model_summary=False, default_root_dir=folder, callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
     )  # fmt: skip
     data = torch.utils.data.DataLoader([batch()] * 4, batch_size=None)
     trainer.fit(module, data)
@@ -95,7 +96,11 @@ def test_it_learns_and_the_additive_terms_attach(tmp_path: Path) -> None:
 
 def test_nothing_is_averaged_and_nothing_penalised(tmp_path: Path) -> None:
     module = small()
-    trainer = fit(module, 3, tmp_path)
+    keep = ModelCheckpoint(tmp_path, every_n_train_steps=3)
+    trainer = fit(module, 3, tmp_path, keep)
+    saved = torch.load(keep.best_model_path, weights_only=True)["state_dict"]
+    for name, value in module.generator.state_dict().items():  # in checkpoints on the way too
+        assert torch.equal(value, saved[f"generator_ema.{name}"]), name
     for name, value in module.generator.state_dict().items():
         assert torch.equal(value, module.generator_ema.state_dict()[name]), name
     logged = trainer.callback_metrics
