@@ -1,6 +1,6 @@
-"""Write the tables of README.md from the committed results.
+"""Write the tables of benchmarks/README.md, and the overview in README.md, from the results.
 
-python -m benchmarks.tables           # rewrite README.md
+python -m benchmarks.tables           # rewrite both
 python -m benchmarks.tables --check   # exit 1 when it is out of date
 """
 
@@ -15,6 +15,19 @@ from benchmarks.common import markdown_table
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+LADDER = "temporal_stability--cpu.json"
+# What a reader who has one minute is shown of the ladder.
+OVERVIEW = {
+    "B0": "DeepPrivacy2 as it comes",
+    "B2": "DeepPrivacy2, one latent per person",
+    "B3": "the same weights, this package's inference",
+    "B4_0": "trained on, nothing added",
+    "B4": "trained on, with the additive terms",
+    "B5": "both",
+}
+FIGURES = (
+    "excess warping error", "tOF", "sharpness", "MobileNetV2 Frechet", "recognised", "TL-ID",
+)  # fmt: skip
 
 
 def section(file: Path) -> str:
@@ -33,12 +46,30 @@ def section(file: Path) -> str:
     return "\n\n".join([*parts, markdown_table(results["targets"])])
 
 
-def updated(text: str) -> str:
-    """Return the text of README.md with fresh tables between the markers."""
+def all_sections() -> str:
+    """Every file of results."""
+    sections = [section(file) for file in sorted((HERE / "results").rglob("*.json"))]
+    return "\n\n".join(sections) or "No results are committed yet."
+
+
+def overview(content: dict[str, Any]) -> str:
+    """The ladder in six lines, and which of its targets are met."""
+    results = content["results"]
+    rungs = {row["rung"]: row for row in results["rows"]}
+    rows = [
+        {"": name, "rung": rung, **{f: (rungs[rung][f] or {}).get("median") for f in FIGURES}}
+        for rung, name in OVERVIEW.items()
+    ]
+    missed = [row for row in results["targets"] if not row["met"]]
+    lines = [f"- missed: {row['target']}: {row['measured']}" for row in missed]
+    count = f"{len(results['targets']) - len(missed)} of {len(results['targets'])} targets are met"
+    return "\n\n".join([markdown_table(rows), "\n".join([f"{count}.", "", *lines]).strip()])
+
+
+def between_markers(text: str, body: str) -> str:
+    """Return a text with another body between its markers."""
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    sections = [section(file) for file in sorted((HERE / "results").rglob("*.json"))]
-    body = "\n\n".join(sections) or "No results are committed yet."
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
 
 
@@ -48,15 +79,21 @@ def main() -> None:
         "--check", action="store_true", help="change nothing; exit 1 when out of date"
     )
     check = parser.parse_args().check
-    readme = HERE / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    fresh = updated(text)
-    if check and fresh != text:
-        raise SystemExit(
-            "benchmarks/README.md is out of date: run `python -m benchmarks.tables` and commit it."
-        )
-    if not check:
-        readme.write_text(fresh, encoding="utf-8")
+    newest = max((HERE / "results").glob(f"*/{LADDER}"))
+    ladder = json.loads(newest.read_text(encoding="utf-8"))
+    for readme, body in (
+        (HERE / "README.md", all_sections()),
+        (HERE.parent / "README.md", overview(ladder)),
+    ):
+        text = readme.read_text(encoding="utf-8")
+        fresh = between_markers(text, body)
+        if check and fresh != text:
+            raise SystemExit(
+                f"{readme.relative_to(HERE.parent)} is out of date: run "
+                "`python -m benchmarks.tables` and commit it."
+            )
+        if not check:
+            readme.write_text(fresh, encoding="utf-8")
 
 
 if __name__ == "__main__":
