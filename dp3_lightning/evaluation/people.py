@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def re_identification(tracks: Sequence[PersonTrack]) -> Identification | None:
     known = _known(tracks)
     if len({track.person for track in known}) < 2:
         return None
-    return _identification(known, "made", averaged=True)
+    return _identification(_averaged(known), "made")
 
 
 def _known(tracks: Sequence[PersonTrack]) -> list[PersonTrack]:
@@ -95,19 +95,32 @@ def _known(tracks: Sequence[PersonTrack]) -> list[PersonTrack]:
 def _add_recognition(
     tracks: Sequence[PersonTrack], add: Callable[[str, Callable[[], Any]], None]
 ) -> None:
-    add("verification, same frame", lambda: _verification(tracks, _same_frame(tracks)))
-    add("verification, other clip", lambda: _verification(tracks, _other_clip(tracks)))
-    add("verification, face blacked out", lambda: _verification(tracks, _context(tracks)))
-    for label, averaged in (("frames", False), ("tracks averaged", True)):
+    pairs = {"same frame": _same_frame, "other clip": _other_clip, "face blacked out": _context}
+    for end, rows in (("", tracks), (", tracks averaged", _averaged(tracks))):
+        for name, genuine in pairs.items():
+            add(
+                f"verification, {name}{end}",
+                lambda rows=rows, genuine=genuine: _verification(rows, genuine(rows)),  # type: ignore[misc]
+            )
+    for label, rows in (("frames", tracks), ("tracks averaged", _averaged(tracks))):
         for name, kind in (("", "made"), (", face blacked out", "context")):
             add(
                 f"identification, {label}{name}",
-                lambda averaged=averaged, kind=kind: asdict(  # type: ignore[misc]
-                    _identification(tracks, kind, averaged)
-                ),
+                lambda rows=rows, kind=kind: asdict(_identification(rows, kind)),  # type: ignore[misc]
             )
     add("trained attacker", lambda: _trained(tracks))
     add("pseudonyms of one person, distance", lambda: _linkage(tracks))
+
+
+def _averaged(tracks: Sequence[PersonTrack]) -> list[PersonTrack]:
+    """One embedding per track: what an attacker makes of a whole video."""
+    found = []
+    for track in tracks:
+        rows = _embeddings(track)
+        parts = (part.mean(0, keepdims=True) for part in (rows.real, rows.made, rows.context))
+        figures = replace(track.figures, embeddings=TrackEmbeddings(*parts))
+        found.append(replace(track, figures=figures))
+    return found
 
 
 def _embeddings(track: PersonTrack) -> TrackEmbeddings:
@@ -174,7 +187,7 @@ def _other_clip(tracks: Sequence[PersonTrack]) -> Genuine:
     return np.concatenate([np.zeros(0), *rows]), {a.person for a, _ in pairs}
 
 
-def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) -> Identification:
+def _identification(tracks: Sequence[PersonTrack], kind: str) -> Identification:
     """Queries against a gallery of originals: of the same frames, which favours the attacker."""
 
     def rows(which: str) -> tuple[FloatArray, list[int]]:
@@ -182,7 +195,6 @@ def _identification(tracks: Sequence[PersonTrack], kind: str, averaged: bool) ->
         people = sorted({t.person for t in tracks})
         for track in tracks:
             part = getattr(_embeddings(track), which)
-            part = part.mean(0, keepdims=True) if averaged else part
             found.append(part)
             labels += [people.index(track.person)] * len(part)
         return np.concatenate(found), labels

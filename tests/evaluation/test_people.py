@@ -39,9 +39,24 @@ def test_who_is_not_anonymized_is_found_by_every_attacker() -> None:
     assert found["verification, same frame"]["tar"] == 1
     assert found["verification, same frame"]["n_people"] == 3
     assert found["verification, other clip"]["tar"] == 1
+    averaged = found["verification, other clip, tracks averaged"]
+    assert (averaged["tar"], averaged["n_genuine"]) == (1, 6)
     assert found["identification, tracks averaged"]["rates"][1] == 1
     assert found["trained attacker"]["accuracy"] == 1
     assert found["pseudonyms of one person, distance"]["auc"] == 1
+
+
+def test_averaging_finds_a_trace_that_single_frames_hide() -> None:
+    """The honest attacker on video: noise of single frames averages out."""
+    clips = []
+    for person in ("ann", "bob", "cem"):
+        made = track(person, person, made=person, n=60)
+        assert made.figures.embeddings is not None
+        made.figures.embeddings.made[:] += 3 * RNG.normal(size=(60, 16))
+        clips.append(made)
+    found = measured(*clips)
+    assert found["identification, frames"]["rates"][1] < 0.8
+    assert found["identification, tracks averaged"]["rates"][1] == 1
 
 
 def test_one_fake_for_all_cannot_be_linked() -> None:
