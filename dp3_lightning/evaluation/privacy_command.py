@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def privacy_curve_command(arguments: Sequence[str]) -> int:
     }
     write_json(options.folder / "curve.json", record)
     page = write_curve(options.folder / "curve.html", record)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # in a log nothing is cut off
     _print(console, points, chosen)
     console.print(f"page: {page}", markup=False)
     inside = chosen is not None and chosen.inside
