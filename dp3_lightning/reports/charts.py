@@ -32,6 +32,7 @@ def scatter(
     y_label: str,
     x_names: Sequence[str] = (),
     size: tuple[int, int] = (460, 220),
+    x_mark: tuple[float, str] | None = None,
 ) -> str:
     """Plot points.
 
@@ -41,6 +42,7 @@ def scatter(
         y_label: what y is.
         x_names: names of x = 0, 1, 2, ... instead of numbers.
         size: width and height in pixels.
+        x_mark: an x to draw a dashed line at, and what it is.
 
     Returns:
         SVG, or a sentence when there is nothing to plot.
@@ -52,7 +54,8 @@ def scatter(
     flat = [point for points in shown for point in points]
     if not flat:
         return "<p>Nothing to plot.</p>"
-    xs = _limits([p[0] for p in flat]) if not x_names else (-0.5, len(x_names) - 0.5)
+    marked = [] if x_mark is None else [x_mark[0]]
+    xs = _limits([p[0] for p in flat] + marked) if not x_names else (-0.5, len(x_names) - 0.5)
     ys = _limits([p[1] for p in flat])
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -81,6 +84,13 @@ def scatter(
         f"{html.escape(x_label)}</text>"
         f'<text x="{_LEFT}" y="15" font-weight="600">{html.escape(y_label)}</text>'
     )
+    if x_mark is not None:
+        at, _ = place(x_mark[0], ys[0])
+        parts.append(
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}" '
+            f'stroke="#8c1d18" stroke-dasharray="4 3"/><text x="{at - 4:.1f}" y="{_TOP + 10}" '
+            f'fill="#8c1d18" text-anchor="end">{html.escape(x_mark[1])}</text>'
+        )
     for number, (one, points) in enumerate(zip(series, shown, strict=True)):
         color = COLORS[number % len(COLORS)]
         placed = [(*place(x, y), label) for x, y, label in points]

@@ -64,10 +64,12 @@ def _plot(record: Mapping[str, Any], name: str) -> str:
     ]
     marked = [p for p in record["points"] if p["name"] == record["chosen"]]
     series += [
-        Series("chosen", [(p["recognised"], p["quality"].get(name) or math.nan, p["name"])])
+        Series("chosen", [(p["recognised"], math.nan if value is None else value, p["name"])])
         for p in marked
+        for value in [p["quality"].get(name)]
     ]
-    return scatter(series, "recognised", name)
+    budget = (record["budget"], f"budget {record['budget']:g}")
+    return scatter(series, "recognised", name, x_mark=budget)
 
 
 def _table(record: Mapping[str, Any], names: list[str]) -> str:

@@ -131,6 +131,7 @@ def test_a_sweep_marks_its_best_point_within_the_budget(
     assert "Chosen: full-1, within the budget" in page
     assert "https://" not in page
     assert page.count("<svg") == 1
+    assert page.count(">budget 0.05</text>") == 1
 
 
 def test_the_exit_code_tells_that_a_checkpoint_is_outside(
