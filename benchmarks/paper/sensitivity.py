@@ -4,9 +4,9 @@ Method. One generator (the base of `temporal_stability.py`, or --base) is fine-t
 start for the same updates, with one thing changed at a time: the weight of each term, the length
 of the clips, the learning rate, and which clips it trains on. Every result anonymizes the held-out
 last third of all four clips, DeepPrivacy2's way, tracked, truncation 0.5, and is scored by
-`dp3 evaluate`. In the rows "left out" one clip takes no part in the fine-tuning (the base saw the
-first two thirds of all): the columns "of the left out" are medians over its faces, the others over
-those of the clips that were fine-tuned on. A run that was stopped goes on; the plots
+`dp3 evaluate`; values are medians over the faces of all clips. In the rows "left out" one clip
+takes no part in the fine-tuning (the base saw the first two thirds of all): further columns tell
+what its own faces score then, and what they score where it does take part (the middle). A run that was stopped goes on; the plots
 (sensitivity.html) are written on the way, the table and its file at the end.
 
     python -m benchmarks.paper.sensitivity --work FOLDER [--updates 80]
@@ -40,6 +40,8 @@ from dp3_lightning.whole_files import write_text
 
 FIGURES = ("excess warping error", "tOF", "sharpness", "MobileNetV2 Frechet", "recognised", "TL-ID")
 PLOTTED = FIGURES[:5]
+OF_THE_CLIP = ("excess warping error", "sharpness", "MobileNetV2 Frechet", "recognised")
+ByClip = dict[str, list[Scores]]
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,13 @@ def main() -> None:
     if not wanted <= set(factors):
         parser.error(f"no factor {sorted(wanted - set(factors))}: choose from {factors}")
     rows: list[Row] = []
+    middle: ByClip = {}  # the first
     for change in changes():
         if change.factor not in wanted:
             continue
-        rows.append(measure(options.work, recipe, base, train, scored, change))
+        faces = measure(options.work, recipe, base, train, scored, change)
+        middle = middle or faces
+        rows.append(row_of(change, faces, middle))
         write_page(options.work / "sensitivity.html", rows)
     settings = {"base": "given" if options.base else "by our recipe", **described(recipe)}
     publish(options.output, before, settings, rows, verdicts(rows))
@@ -139,21 +144,28 @@ def main() -> None:
 
 def measure(
     folder: Path, recipe: Recipe, base: Path, train: Path, scored: dict[str, Path], change: Change
-) -> Row:
-    """Train and score one change."""
+) -> ByClip:
+    """Train and score one change; clip to the figures of its faces."""
     config = fine_tuning_config(recipe, train, base, tuple(LOSSES), 0)
     change.apply(config)
     config["data"]["init_args"]["source"] = [str(train / clip) for clip in change.clips]
     checkpoint = fit_once(folder / "sensitivity" / change.name, config)
     scorer = Scorer(folder / "sensitivity-outputs", {(change.name, 0): checkpoint})
-    seen: list[Scores] = []
-    unseen: list[Scores] = []
-    for clip, source in scored.items():
-        faces = scorer.score(Rung("", change.name), 0, f"{change.name}-{clip}", source)
-        (seen if clip in change.clips else unseen).extend(faces)
+    return {
+        clip: scorer.score(Rung("", change.name), 0, f"{change.name}-{clip}", source)
+        for clip, source in scored.items()
+    }
+
+
+def row_of(change: Change, faces: ByClip, middle: ByClip) -> Row:
+    """One line of the table; of a clip that was left out also what it scores with and without."""
     row: Row = {"factor": change.factor, "value": change.value}
-    row |= {figure: _known(median(seen, figure)) for figure in FIGURES}
-    row |= {f"{f}, of the left out": _known(median(unseen, f)) for f in FIGURES}
+    row |= {f: _known(median([s for part in faces.values() for s in part], f)) for f in FIGURES}
+    left = next((clip for clip in CLIPS if clip not in change.clips), None)
+    for figure in OF_THE_CLIP:
+        for name, found in (("left out", faces), ("taking part", middle)):
+            value = math.nan if left is None else median(found[left], figure)
+            row[f"{figure}, clip {name}"] = _known(value)
     return row
 
 

@@ -11,7 +11,7 @@ from benchmarks.ladder_recipe import CLIPS, LOSSES, VARIANTS, Recipe, fine_tunin
 from benchmarks.ladder_scores import RUNGS, Scores
 from benchmarks.paper.compare import WAYS, config_of
 from benchmarks.paper.compare import verdicts as compare_verdicts
-from benchmarks.paper.sensitivity import changes
+from benchmarks.paper.sensitivity import Change, changes, row_of
 from benchmarks.paper.sensitivity import verdicts as ranking
 from benchmarks.temporal_stability import COLUMNS, Faces, table, verdicts
 
@@ -120,6 +120,19 @@ def test_every_change_changes_one_thing() -> None:
         assert same == (change.factor in ("middle", "left out")), change.name
         assert (len(change.clips) == len(CLIPS) - 1) == (change.factor == "left out")
     assert len(names) == len(changes())
+
+
+def test_a_clip_that_is_left_out_is_compared_with_itself() -> None:
+    error = "excess warping error"
+    middle = {clip: [face(**{error: float(i)})] for i, clip in enumerate(CLIPS)}
+    without = {clip: [face(**{error: 10.0 * i})] for i, clip in enumerate(CLIPS)}
+    left = CLIPS[2]
+    change = Change("left out", left, clips=tuple(c for c in CLIPS if c != left))
+    row = row_of(change, without, middle)
+    assert row[error] == 15  # of all four clips, as in every other row
+    assert (row[f"{error}, clip left out"], row[f"{error}, clip taking part"]) == (20, 2)
+    plain = row_of(Change("middle", ""), middle, middle)
+    assert (plain[error], plain[f"{error}, clip left out"]) == (1.5, None)
 
 
 def test_the_comparison_asks_for_privacy_too() -> None:
