@@ -6,8 +6,9 @@ of the clips, the learning rate, and which clips it trains on. Every result anon
 last third of all four clips, DeepPrivacy2's way, tracked, truncation 0.5, and is scored by
 `dp3 evaluate`; values are medians over the faces of all clips. In the rows "left out" one clip
 takes no part in the fine-tuning (the base saw the first two thirds of all): further columns tell
-what its own faces score then, and what they score where it does take part (the middle). A run that was stopped goes on; the plots
-(sensitivity.html) are written on the way, the table and its file at the end.
+what its own faces score then, and what they score where it does take part (the middle). A run
+that was stopped goes on; the plots (sensitivity.html) are written on the way, the table and its
+file at the end.
 
     python -m benchmarks.paper.sensitivity --work FOLDER [--updates 80]
         [--only "learning rate,clip length"]
