@@ -64,15 +64,15 @@ def scatter(
         return _LEFT + across, height - _BOTTOM - up
 
     parts = []
-    for y in _ticks(*ys):
+    for y, text in _ticks(*ys):
         _, at = place(xs[0], y)
         parts.append(
             f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" '
-            f'stroke="#e3e7eb"/><text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y:.3g}'
+            f'stroke="#e3e7eb"/><text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}'
             "</text>"
         )
     named = [(float(x), name) for x, name in enumerate(x_names)]
-    marks = named or [(x, f"{x:.3g}") for x in _ticks(*xs)]
+    marks = named or _ticks(*xs)
     for x, name in marks:
         at, _ = place(x, ys[0])
         parts.append(
@@ -115,14 +115,16 @@ def scatter(
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    room = 0.08 * (high - low) or max(abs(high), 1e-6) * 0.1
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
     return low - room, high + room
 
 
-def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers between two limits."""
+def _ticks(low: float, high: float, wanted: int = 5) -> list[tuple[float, str]]:
+    """Round numbers between two limits, written with the digits that tell them apart."""
     rough = (high - low) / wanted
     power = 10 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
     first = math.ceil(low / step)
-    return [i * step for i in range(first, math.floor(high / step) + 1)]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    kind = f".{digits}f" if digits <= 5 and high < 1e6 else ".3g"
+    return [(i * step, f"{i * step:{kind}}") for i in range(first, math.floor(high / step) + 1)]
