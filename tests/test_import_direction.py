@@ -53,7 +53,7 @@ ALLOWED = {
     "anonymize": BOTTOM | {"faces", "generators", "optical_flow", "reports", "video"},
     "metrics": BOTTOM | {"losses", "optical_flow"},
     "evaluation": BOTTOM
-    | {"anonymize", "faces", "losses", "metrics", "optical_flow", "reports", "video"},
+    | {"data", "anonymize", "faces", "losses", "metrics", "optical_flow", "reports", "video"},
     "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
@@ -67,7 +67,16 @@ NEVER_LIGHTNING = {
     "video",
     "faces",
 } | BOTTOM
-LAZY_ONLY = {"lpips", "torchvision", "dp2", "tops", "dlib", "face_detection", "openvino"}
+LAZY_ONLY = {
+    "lpips",
+    "torchvision",
+    "dp2",
+    "tops",
+    "dlib",
+    "face_detection",
+    "openvino",
+    "deepface",
+}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:

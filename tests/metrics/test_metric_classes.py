@@ -37,6 +37,8 @@ from dp3_lightning.metrics import (
 from dp3_lightning.optical_flow import FarnebackFlow
 from tests.metrics.test_temporal import Gap
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+
 
 def picture(seed: int) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
