@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,10 @@ from torchmetrics.functional.image import (
 )
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.evaluation.identity import (
-    TrackEmbeddings,
-    embed_frame,
-    embedded_frames,
-    identity_figures,
-    track_embeddings,
-)
+from dp3_lightning.evaluation.identity import TrackEmbeddings, identity_figures
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.evaluation.views import VIEW, FaceView, face_views
+from dp3_lightning.evaluation.watching import FacesOfFrames, Watched, watch
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.metrics import (
     correlation,
@@ -42,7 +37,7 @@ from dp3_lightning.metrics import (
     total_variation,
     warping_errors,
 )
-from dp3_lightning.structures import Detection, FaceDetector, FloatArray, UInt8Array
+from dp3_lightning.structures import FloatArray
 from dp3_lightning.video import VideoReader
 
 _RING = 16 / VIEW  # of the view: the width of the ring around the face
@@ -109,7 +104,7 @@ def evaluate_pair(
         if not views:
             raise ValueError("No face is followed for eight frames: nothing can be measured.")
         found = (FacesOfFrames() if known is None else known, FacesOfFrames())
-        return [_figures(view, _watch(view, (real, made), tools, found), tools) for view in views]
+        return [_figures(view, watch(view, (real, made), tools, found), tools) for view in views]
 
 
 def _check_plan(plan: Plan, original: Path, video: VideoReader) -> None:
@@ -124,62 +119,8 @@ def _check_plan(plan: Plan, original: Path, video: VideoReader) -> None:
         )
 
 
-class FacesOfFrames:
-    """Detections of one video, asked for once per frame."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, list[Detection]] = {}
-
-    def at(self, index: int, frame: UInt8Array, detector: FaceDetector) -> list[Detection]:
-        """Return the faces of a frame."""
-        if index not in self._found:
-            (self._found[index],) = detector([frame])
-        return self._found[index]
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """What is kept of a track's frames: they themselves would not fit into memory.
-
-    Attributes:
-        before: views of the original ``(T, 3, VIEW, VIEW)``.
-        after: views of the output.
-        faces: per frame the detected face of the original and of the output.
-        embeddings: of some of the frames; None without a recogniser.
-    """
-
-    before: Tensor
-    after: Tensor
-    faces: list[tuple[Detection | None, Detection | None]]
-    embeddings: TrackEmbeddings | None
-
-
-def _watch(
-    view: FaceView,
-    videos: tuple[VideoReader, VideoReader],
-    tools: Tools,
-    known: tuple[FacesOfFrames, FacesOfFrames],
-) -> _Watched:
-    pictures: tuple[list[Tensor], list[Tensor]] = ([], [])
-    faces: list[tuple[Detection | None, Detection | None]] = []
-    rows = []
-    chosen = embedded_frames(len(view))
-    for i in range(len(view)):
-        index = view.first + i
-        pair = (videos[0].frame(index), videos[1].frame(index))
-        seen = [k.at(index, f, tools.detector) for k, f in zip(known, pair, strict=True)]
-        faces.append((_nearest(seen[0], view.windows[i]), _nearest(seen[1], view.windows[i])))
-        for part, frame in zip(pictures, pair, strict=True):
-            part.append(view.picture(frame, i))
-        if tools.embedder is not None and i in chosen:
-            row = embed_frame(pair, view, i, tools.embedder)
-            rows += [] if row is None else [row]
-    embeddings = None if tools.embedder is None else track_embeddings(rows)
-    return _Watched(torch.stack(pictures[0]), torch.stack(pictures[1]), faces, embeddings)
-
-
 @torch.no_grad()
-def _figures(view: FaceView, seen: _Watched, tools: Tools) -> FaceFigures:
+def _figures(view: FaceView, seen: Watched, tools: Tools) -> FaceFigures:
     before, after, embeddings = seen.before, seen.after, seen.embeddings
     features = None
     if tools.features is not None:
@@ -268,7 +209,7 @@ def _leaks(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str
     return values
 
 
-def _utility(seen: _Watched, view: FaceView, tools: Tools) -> dict[str, float]:
+def _utility(seen: Watched, view: FaceView, tools: Tools) -> dict[str, float]:
     boxes = view.boxes.tolist()
     found: list[bool] = []
     errors: list[float] = []
@@ -291,15 +232,3 @@ def _utility(seen: _Watched, view: FaceView, tools: Tools) -> dict[str, float]:
             mouth_opening(seen.after, boxes, tools.flow),
         ),
     }
-
-
-def _nearest(faces: Sequence[Detection], window: FloatArray) -> Detection | None:
-    """The detected face whose middle is nearest to that of a window, and inside it."""
-    center = (window[:2] + window[2:]) / 2
-    best: tuple[float, Detection] | None = None
-    for face in faces:
-        middle = (np.array(face.box[:2]) + np.array(face.box[2:])) / 2
-        gap = float(np.abs(middle - center).max())
-        if gap < (window[2] - window[0]) / 4 and (best is None or gap < best[0]):
-            best = (gap, face)
-    return None if best is None else best[1]

@@ -28,8 +28,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="dp3 privacy-curve",
         description="Train with several pixel weights, modes and identity margins, and measure "
         "quality and steadiness against re-identification on held-out people. Ends with exit code "
-        f"{OUTSIDE} when the chosen checkpoint, or every point, lies outside the budget. Training "
-        "that is done is not done again: the same command goes on.",
+        f"{OUTSIDE} when the chosen checkpoint, or every point, lies outside the budget. What was "
+        "trained and measured is not done again: the same command goes on.",
     )
     parser.add_argument("folder", type=Path, help="of runs, outputs, curve.json and curve.html")
     parser.add_argument("--config", type=Path, help="training configuration, for the sweep")

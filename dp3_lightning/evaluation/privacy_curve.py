@@ -182,7 +182,7 @@ class Study:
         """
         source = base.get("data", {}).get("init_args", {}).get("source")
         if source is not None:
-            self.refuse_held_out(video.path for video in find_videos(source))
+            self.refuse_held_out(video.path for video in find_videos(source, stills=True))
         config = config_for(base, choice, embedder)
         return self.measured(fit_once(self.folder / "runs" / choice.name, config), choice)
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.evaluation.figures import FaceFigures, FacesOfFrames, evaluate_pair
+from dp3_lightning.evaluation.figures import FaceFigures, evaluate_pair
 from dp3_lightning.evaluation.meaning import MEANING
 from dp3_lightning.evaluation.people import PersonTrack, people_figures
 from dp3_lightning.evaluation.tools import Tools
+from dp3_lightning.evaluation.watching import FacesOfFrames
 from dp3_lightning.evaluation.whole_frame import whole_frame_excess
 from dp3_lightning.faces.analysis import file_hash
 

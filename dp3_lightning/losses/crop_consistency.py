@@ -2,7 +2,8 @@
 
 A detector's box trembles from frame to frame, and with it the crop window and the hole; a
 generator that anchors a face to them makes it tremble too. Both drawings show the same frame, so
-that, unlike along optical flow, every pixel has its exact counterpart and blur gains nothing.
+that, unlike along optical flow, every pixel has its exact counterpart. A blurred face still differs
+less: watch the sharpness (`benchmarks/temporal_stability.py`).
 
 After the equivariance of Karras et al., "Alias-Free Generative Adversarial Networks" (2021), and
 the consistency regularisation of Zhang et al. (2020), applied to the generator of an inpainter.

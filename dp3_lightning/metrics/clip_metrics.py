@@ -78,7 +78,15 @@ class ClipMetric(Metric):
         return dict(zip(self.names, self.sums / self.count, strict=True))
 
 
-class WarpingError(ClipMetric):
+class _AlongFlow(ClipMetric):
+    """A figure along the original's motion."""
+
+    def __init__(self, estimator: FlowEstimator | None = None) -> None:
+        super().__init__()
+        self.estimator = estimator or FarnebackFlow()
+
+
+class WarpingError(_AlongFlow):
     """:func:`warping_errors` over many clips: ``output``, ``original`` and ``excess``.
 
     Args:
@@ -86,10 +94,6 @@ class WarpingError(ClipMetric):
     """
 
     names = ("output", "original", "excess")
-
-    def __init__(self, estimator: FlowEstimator | None = None) -> None:
-        super().__init__()
-        self.estimator = estimator or FarnebackFlow()
 
     def measure(
         self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None
@@ -99,7 +103,7 @@ class WarpingError(ClipMetric):
         return found.output, found.original, found.excess
 
 
-class FlowDifference(ClipMetric):
+class FlowDifference(_AlongFlow):
     """:func:`flow_difference` over many clips: ``tOF``, in pixels.
 
     Args:
@@ -107,10 +111,6 @@ class FlowDifference(ClipMetric):
     """
 
     names = ("tOF",)
-
-    def __init__(self, estimator: FlowEstimator | None = None) -> None:
-        super().__init__()
-        self.estimator = estimator or FarnebackFlow()
 
     def measure(
         self, output: Tensor, original: Tensor, region: Tensor, pair_valid: Tensor | None

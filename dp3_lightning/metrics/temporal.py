@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -174,7 +174,7 @@ def perceptual_difference(
     if len(output) < 2:
         return float("nan")
     changes = [
-        torch.cat([distance(*pair).flatten() for pair in zip(*_neighbours(clip), strict=True)])
+        torch.cat([distance(a, b).flatten() for a, b in zip(*_neighbours(clip), strict=True)])
         for clip in (output, original)
     ]
     gap = (changes[0] - changes[1]).abs()
@@ -183,6 +183,6 @@ def perceptual_difference(
     return 100 * float(gap.mean()) if len(gap) else float("nan")
 
 
-def _neighbours(clip: Tensor) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+def _neighbours(clip: Tensor) -> list[Sequence[Tensor]]:
     """Frames and the frames after them, some at a time."""
-    return iter(torch.split(clip[:-1], _BATCH)), iter(torch.split(clip[1:], _BATCH))
+    return [torch.split(part, _BATCH) for part in (clip[:-1], clip[1:])]

@@ -175,14 +175,18 @@ def drawn(clip: torch.Tensor, keep_mask: torch.Tensor, anchored: bool) -> torch.
     return keep_mask * clip + (1 - keep_mask) * face
 
 
-@pytest.mark.parametrize(("anchored", "jitter"), [(False, 0.1), (True, 0.1), (True, 0.0)])
-def test_crop_consistency_punishes_faces_that_hang_on_the_crop(
-    anchored: bool, jitter: float
-) -> None:
-    plain = step_of(4)
-    masks = []
+class Again:
+    """Draws once more, and remembers what it was asked."""
 
-    def generate(
+    clip: torch.Tensor
+    keep_mask: torch.Tensor
+    frames: slice
+
+    def __init__(self, anchored: bool) -> None:
+        self.anchored = anchored
+
+    def __call__(
+        self,
         z: torch.Tensor | None,
         frames: slice,
         clip: torch.Tensor | None = None,
@@ -190,17 +194,22 @@ def test_crop_consistency_punishes_faces_that_hang_on_the_crop(
     ) -> torch.Tensor:
         assert clip is not None
         assert keep_mask is not None
-        assert frames == slice(2, 3)  # of four frames, at update 6
-        masks.append(keep_mask)
-        return drawn(clip, keep_mask, anchored)
+        self.clip, self.keep_mask, self.frames = clip, keep_mask, frames
+        return drawn(clip, keep_mask, self.anchored)
 
+
+@pytest.mark.parametrize(("anchored", "jitter"), [(False, 0.1), (True, 0.1), (True, 0.0)])
+def test_crop_consistency_punishes_faces_that_hang_on_the_crop(
+    anchored: bool, jitter: float
+) -> None:
+    plain = step_of(4)
+    again = Again(anchored)
     fake = drawn(plain.real, plain.keep_mask, anchored).requires_grad_()
-    step = GeneratorStep(
-        plain.real, fake, plain.keep_mask, plain.batch, 6, generate=generate, seed=1
-    )
+    step = GeneratorStep(plain.real, fake, plain.keep_mask, plain.batch, 6, generate=again, seed=1)
     term = CropConsistencyLoss(hole_jitter=0.1, window_jitter=jitter)
     loss = term.compute_loss(step)
-    assert not torch.equal(masks[0], plain.keep_mask[:, 2:3])
+    assert again.frames == slice(2, 3)  # of four frames, at update 6
+    assert not torch.equal(again.keep_mask, plain.keep_mask[:, 2:3])
     assert torch.equal(term.compute_loss(step), loss)  # the same draws for the same update
     if anchored and jitter:
         assert loss > 0.01
@@ -215,21 +224,10 @@ def test_crop_consistency_punishes_faces_that_hang_on_the_crop(
 def test_crop_consistency_leaves_windows_with_embeddings_in_place() -> None:
     plain = step_of(1)
     batch = {**plain.batch, "embedding": torch.zeros(2, 1, 16, *plain.real.shape[-2:])}
-    clips = []
-
-    def generate(
-        z: torch.Tensor | None,
-        frames: slice,
-        clip: torch.Tensor | None = None,
-        keep_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        assert clip is not None
-        clips.append(clip)
-        return clip
-
-    step = GeneratorStep(plain.real, plain.fake, plain.keep_mask, batch, 0, generate=generate)
+    again = Again(anchored=False)
+    step = GeneratorStep(plain.real, plain.fake, plain.keep_mask, batch, 0, generate=again)
     CropConsistencyLoss(window_jitter=0.2).compute_loss(step)
-    assert torch.equal(clips[0], plain.real)
+    assert torch.equal(again.clip, plain.real)
 
 
 @pytest.mark.parametrize("term", [PixelLoss(mode="full"), PerceptualLoss(mode="full", net="alex")])
