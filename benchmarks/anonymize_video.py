@@ -34,16 +34,13 @@ from dp3_lightning.anonymize import (
     Drawing,
     OutputOptions,
     PersonOptions,
-    PlanOptions,
     RenderOptions,
     Settings,
     anonymize_video,
-    plan_video,
 )
-from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.assets import asset_path
 from dp3_lightning.evaluation import Tools, evaluate_pair
-from dp3_lightning.faces import CenterFace
+from dp3_lightning.evaluation.rendering import detected_plan
 from dp3_lightning.generators import StyleGANUnetAdapter
 from dp3_lightning.video import VideoReader, write_video
 
@@ -155,7 +152,7 @@ def coherence(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     scores: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for name in CLIPS:
         source = excerpt(name, folder, n_frames)
-        plan = plan_video(source, CenterFace(), as_detected(PlanOptions()), folder / "cache")
+        plan = detected_plan(source, folder / "cache")
         for way, (compat, propagation) in ways.items():
             output = folder / f"{name}-{way}.mp4"
             choices = settings(compat, False, propagation)
