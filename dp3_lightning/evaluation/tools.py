@@ -61,9 +61,10 @@ class Tools:
         skipped: dict[str, str] = {}
         if embedder is None:
             try:
+                known = DlibEmbedder()
                 for name in ("dlib_shape_predictor_5", "dlib_face_recognition"):
                     asset_path(name)  # fetched now, not in the middle of measuring
-                embedder = DlibEmbedder()
+                embedder = known
             except (ModuleNotFoundError, AssetUnavailableError) as error:
                 skipped |= dict.fromkeys(_BY_RECOGNISER, str(error).splitlines()[0])
         mobilenet: MobileNetV2Distance | None = None

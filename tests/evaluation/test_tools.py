@@ -30,7 +30,7 @@ def test_what_is_missing_is_named_with_every_figure_that_needs_it(tmp_path: Path
     assert found.embedder is None
     assert found.perceptual is None
     assert found.features is None
-    assert "cannot be had" in found.skipped["recognised"]
+    assert "pip install" in found.skipped["recognised"]
     given_by_others = {"FID", "KID", "detector AUC"}  # which ask for files or a detector of yours
     plain = set(figures_of(tmp_path, frames(), embedder=None, perceptual=None))
     assert set(MEANING) - plain - given_by_others <= set(found.skipped)
