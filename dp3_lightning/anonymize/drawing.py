@@ -21,8 +21,9 @@ from dp3_lightning.generators import (
     load_generator,
     optimize_for_inference,
 )
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 
-_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+_DTYPES = {"auto": torch.float32, "32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,21 @@ class Drawing:
             name = str(source)
             adapter = _load(name)
         digest = weights_digest(adapter)
+        precision = "32" if options.precision == "auto" else options.precision
         if isinstance(adapter, StyleGANUnetAdapter):
-            adapter = optimize_for_inference(adapter, _DTYPES[options.precision])
-        elif options.precision != "32":
+            adapter = optimize_for_inference(adapter, _DTYPES[precision])
+        elif isinstance(adapter, FacePriorGenerator):
+            if options.precision == "16":
+                raise ValueError("`precision: 16` is for DeepPrivacy2's generators: use bf16.")
+            adapter.precision = "32" if options.precision == "32" else "bf16"
+            precision = adapter.precision
+        elif precision != "32":
             raise ValueError(
                 f"`precision: {options.precision}` is for the native generator; "
                 f"{type(adapter).__name__} draws in 32."
             )
         adapter = adapter.to(where).eval()
-        return cls(adapter, Path(name).name, digest, precision=options.precision)
+        return cls(adapter, Path(name).name, digest, precision=precision)
 
     def styles(self, plan: Plan, people: PersonOptions, secret: bytes) -> dict[str, Tensor]:
         """Return the style of everybody in a plan.
@@ -88,10 +95,11 @@ class Drawing:
         if self.generator is None or self.generator.z_dim == 0:
             return {}
         pseudonyms = Pseudonyms(people.seed, people.pseudonym_key, secret)
+        truncation = people.truncation
+        if truncation is None:
+            truncation = self.generator.default_truncation
         return {
-            person: style_of(
-                person, pseudonyms, self.generator, people.truncation, people.multi_modal
-            )
+            person: style_of(person, pseudonyms, self.generator, truncation, people.multi_modal)
             for person in sorted({track.person for track in plan.tracks})
         }
 
@@ -106,7 +114,7 @@ class Drawing:
         }
 
 
-def _load(name: str) -> StyleGANUnetAdapter:
+def _load(name: str) -> GeneratorAdapter:
     try:
         return load_generator(name)
     except AssetUnavailableError as error:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from dp3_lightning.checks import check_above, check_at_least, check_between, check_choice
 
 AudioPolicy = Literal["drop", "copy"]
-Precision = Literal["32", "bf16", "16"]
+Precision = Literal["auto", "32", "bf16", "16"]
 
 _CODECS = {".webm": "libvpx-vp9", ".gif": "gif"}  # others: H.264, which every player shows
 
@@ -21,7 +21,8 @@ class PersonOptions:
 
     Attributes:
         truncation: 0 gives everybody the generator's average face, 1 the face of the latent;
-            between, plausible and still different.
+            between, plausible and still different. Default: the generator's, 0.5 for
+            DeepPrivacy2's and 1 for the face prior.
         multi_modal: pull to one of several typical people instead of the average (DeepPrivacy2's
             multi-modal truncation; needs weights with ``w_centers``).
         seed: repeatable latents, for research; recorded in the manifest. Default: random ones that
@@ -33,13 +34,14 @@ class PersonOptions:
         ValueError: a value out of range, named.
     """
 
-    truncation: float = 0.5
+    truncation: float | None = None
     multi_modal: bool = False
     seed: int | None = None
     pseudonym_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_between(0, 1, truncation=self.truncation)
+        if self.truncation is not None:
+            check_between(0, 1, truncation=self.truncation)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ class CheckOptions:
     Attributes:
         verify: detect faces in the rendered frames; what nobody planned is blurred.
         verify_score: score from which a face found there counts.
-        identity_check: compare drawn with real faces: ``auto`` when a recogniser is installed,
+        identity_check: compare drawn with real faces: ``auto`` when the recogniser can be had,
             ``required``, or ``off``.
+        recogniser: ``sface`` (needs nothing further), or ``dlib`` (extra ``verify``).
         identity_every: frames of a track from one comparison to the next.
         identity_threshold: distance below which a drawn face counts as the real person; default:
             the recogniser's.
@@ -97,11 +100,13 @@ class CheckOptions:
     verify: bool = True
     verify_score: float = 0.5
     identity_check: Literal["auto", "required", "off"] = "auto"
+    recogniser: Literal["sface", "dlib"] = "sface"
     identity_every: int = 50
     identity_threshold: float | None = None
 
     def __post_init__(self) -> None:
         check_choice(("auto", "required", "off"), identity_check=self.identity_check)
+        check_choice(("sface", "dlib"), recogniser=self.recogniser)
         check_between(0, 1, verify_score=self.verify_score)
         check_at_least(1, identity_every=self.identity_every)
         if self.identity_threshold is not None:
@@ -114,12 +119,13 @@ class DeviceOptions:
 
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
-        precision: ``32``; ``bf16`` draws about twice as fast where the processor has it, and is not
-            to be told apart (48 dB); ``16`` for GPUs.
+        precision: ``auto``: 32 for DeepPrivacy2's generators, bf16 for the face prior. ``bf16``
+            draws about twice as fast where the processor has it, and is not to be told apart (48 to
+            54 dB); ``16`` for GPUs.
     """
 
     device: str = "auto"
-    precision: Precision = "32"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         check_choice(get_args(Precision), precision=self.precision)

@@ -13,7 +13,7 @@ from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existi
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
-from dp3_lightning.anonymize.render import FaceRenderer
+from dp3_lightning.anonymize.renderers import renderer_for
 from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.faces.analysis import file_hash
@@ -97,7 +97,8 @@ def anonymize_picture(
     options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
     while True:
         outcome = Outcome(n_frames=1)
-        rendered = FaceRenderer(plan, drawing.generator, styles, options).render([picture], 0)
+        renderer = renderer_for(plan, drawing, styles, options, lambda _: picture)
+        rendered = renderer.render([picture], 0)
         outcome.n_drawn, outcome.failures = len(rendered.drawn), rendered.failures
         if settings.check.verify:
             check = OutputCheck(plan, detector, settings.check.verify_score, treatment)

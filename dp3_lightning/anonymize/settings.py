@@ -9,7 +9,9 @@ from typing import Any
 from dp3_lightning.anonymize.options import CheckOptions, OutputOptions, PersonOptions
 from dp3_lightning.anonymize.planning import PlanOptions
 from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.assets import AssetUnavailableError, asset_path
 from dp3_lightning.faces.embedder import DlibEmbedder, FaceEmbedder
+from dp3_lightning.faces.sface import SFaceEmbedder
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,18 @@ def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
 
     Raises:
         ModuleNotFoundError: it is required and not installed.
+        AssetUnavailableError: it is required and its model cannot be had.
     """
     if check.identity_check == "off":
         return None, "switched off"
     try:
-        embedder = DlibEmbedder()
-    except ModuleNotFoundError as error:
+        embedder: FaceEmbedder
+        if check.recogniser == "dlib":
+            embedder = DlibEmbedder()
+        else:
+            asset_path("sface")
+            embedder = SFaceEmbedder()
+    except (ModuleNotFoundError, AssetUnavailableError) as error:
         if check.identity_check == "required":
             raise
         return None, str(error)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dp3_lightning.anonymize.compat import CompatRenderer, as_detected
+from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import (
     Outcome,
@@ -21,7 +21,7 @@ from dp3_lightning.anonymize.manifest import (
 from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_video
-from dp3_lightning.anonymize.render import FaceRenderer
+from dp3_lightning.anonymize.renderers import Renderer, renderer_for
 from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
@@ -145,19 +145,23 @@ class VideoJob:
     def _render(self, plan: Plan, workspace: Workspace) -> None:
         treatment = self.drawing.treatment or self.settings.render.fallback
         options = dataclasses.replace(self.settings.render, fallback=treatment)
-        generator = self.drawing.generator
-        renderer: FaceRenderer | CompatRenderer
-        if options.compat == "dp2" and generator is not None:
-            renderer = CompatRenderer(plan, generator, self.styles, options)
-        else:
-            renderer = FaceRenderer(plan, generator, self.styles, options)
         total = len(self.reader)
+        renderer: Renderer | None = None  # prepared when something is left to render
         self.stretches = []
         for number, start in enumerate(range(0, total, _STRETCH_FRAMES)):
             stop = min(start + _STRETCH_FRAMES, total)
             key = digest_of([_slice(plan, start, stop + 1), plan.undetected, plan.lost])
             record = workspace.record(number, key)
             if record is None:
+                if renderer is None:
+                    renderer = renderer_for(
+                        plan,
+                        self.drawing,
+                        self.styles,
+                        options,
+                        self._real,
+                        lambda done: self.progress("follow", done, total),
+                    )
                 part = Outcome()
                 before = workspace.stretch(number - 1) if number else None
                 frames = self._rendered(renderer, start, stop, part, before)
@@ -189,7 +193,7 @@ class VideoJob:
 
     def _rendered(
         self,
-        renderer: FaceRenderer | CompatRenderer,
+        renderer: Renderer,
         start: int,
         stop: int,
         part: Outcome,

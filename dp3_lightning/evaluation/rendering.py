@@ -28,7 +28,7 @@ def render(
     drawing: Drawing,
     cache: Path,
     compat: Literal["none", "dp2"] = "none",
-    truncation: float = PersonOptions.truncation,
+    truncation: float | None = PersonOptions.truncation,
     seed: int = 0,
 ) -> None:
     """Anonymize a video for measuring: fine compression, and no blur where the check would put it.

@@ -66,13 +66,7 @@ class CenterFace:
         runtime: Runtime = "opencv",
     ) -> None:
         check_choice(get_args(Runtime), runtime=runtime)
-        if not 0.0 < threshold <= 1.0:
-            raise ValueError(f"Expected `threshold` in (0, 1], got {threshold}.")
-        if not 0.0 <= nms_threshold <= 1.0:
-            raise ValueError(f"Expected `nms_threshold` in [0, 1], got {nms_threshold}.")
-        for label, side in (("max_side", max_side), ("min_side", min_side)):
-            if side is not None and side < MULTIPLE:
-                raise ValueError(f"Expected `{label}` of at least {MULTIPLE} or None, got {side}.")
+        check_options(threshold, nms_threshold, max_side=max_side, min_side=min_side)
         self.threshold = threshold
         self.nms_threshold = nms_threshold
         self.max_side = max_side
@@ -109,7 +103,7 @@ class CenterFace:
             dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
         """
         for index, frame in enumerate(frames):
-            _check_frame(index, frame)
+            check_frame(index, frame)
         if self._net is None:
             path = asset_path("centerface") if self.model is None else self.model
             self._net = (OpenVINONetwork if self.runtime == "openvino" else OpenCVNetwork)(
@@ -149,6 +143,14 @@ class CenterFace:
         )
 
 
+def network_scale(
+    height: int, width: int, max_side: int | None = None, min_side: int | None = None
+) -> float:
+    """Return the factor by which a frame is enlarged or shrunk; arguments as `network_size`."""
+    scale = 1.0 if min_side is None else max(1.0, min_side / min(height, width))
+    return scale if max_side is None else min(scale, max_side / max(height, width))
+
+
 def network_size(
     height: int, width: int, max_side: int | None = None, min_side: int | None = None
 ) -> tuple[int, int]:
@@ -163,9 +165,7 @@ def network_size(
     Returns:
         ``(height, width)``, both multiples of 32. The proportions hold up to that rounding.
     """
-    scale = 1.0 if min_side is None else max(1.0, min_side / min(height, width))
-    if max_side is not None:
-        scale = min(scale, max_side / max(height, width))
+    scale = network_scale(height, width, max_side, min_side)
 
     def rounded(side: int) -> int:
         cells = round(side * scale / MULTIPLE)
@@ -176,8 +176,37 @@ def network_size(
     return rounded(height), rounded(width)
 
 
-def _check_frame(index: int, frame: object) -> None:
-    """Raise when ``frame`` is not a ``(H, W, 3)`` uint8 array."""
+def check_options(threshold: float, nms_threshold: float, **sides: int | None) -> None:
+    """Check what detectors have in common.
+
+    Args:
+        threshold: lowest score, in (0, 1].
+        nms_threshold: intersection over union, in [0, 1].
+        sides: lengths in pixels, at least 32 or None.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"Expected `threshold` in (0, 1], got {threshold}.")
+    if not 0.0 <= nms_threshold <= 1.0:
+        raise ValueError(f"Expected `nms_threshold` in [0, 1], got {nms_threshold}.")
+    for label, side in sides.items():
+        if side is not None and side < MULTIPLE:
+            raise ValueError(f"Expected `{label}` of at least {MULTIPLE} or None, got {side}.")
+
+
+def check_frame(index: int, frame: object) -> None:
+    """Refuse what is not a ``(H, W, 3)`` uint8 array.
+
+    Args:
+        index: place of the frame in its list, for the message.
+        frame: what is to be checked.
+
+    Raises:
+        TypeError: it is not a uint8 array.
+        ValueError: it has another shape.
+    """
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
         got = f"dtype {frame.dtype}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise TypeError(

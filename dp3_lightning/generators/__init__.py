@@ -2,6 +2,7 @@
 
 from dp3_lightning.generators.base import GeneratorAdapter, composite, device_of
 from dp3_lightning.generators.deep_privacy2 import DeepPrivacy2Generator
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.generators.inference import InferenceGenerator, optimize_for_inference
 from dp3_lightning.generators.loading import load_generator
 from dp3_lightning.generators.masking import mask_output
@@ -13,6 +14,7 @@ from dp3_lightning.generators.traditional import BlurGenerator, PixelateGenerato
 __all__ = [
     "BlurGenerator",
     "DeepPrivacy2Generator",
+    "FacePriorGenerator",
     "GeneratorAdapter",
     "InferenceGenerator",
     "PaperGenerator",

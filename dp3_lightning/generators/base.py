@@ -55,12 +55,14 @@ class GeneratorAdapter(nn.Module, ABC):
     Attributes:
         image_size: ``(height, width)`` the network was made for, in pixels.
         z_dim: width of the latent; 0 for generators without one.
+        default_truncation: how far latents keep from the average when nobody says otherwise.
         needs_clip: whether ``conditions["clip"]`` must hold the real frames, as for blurring.
     """
 
     image_size: tuple[int, int]
     z_dim: int
     needs_clip: bool = False
+    default_truncation: float = 0.5  # of latents, when nobody asks for another
 
     @property
     def config(self) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from dp3_lightning.assets import ASSETS, asset_path
 
 # Where each kind of file keeps the generator, best first: averaged weights before raw ones.
 _DP2_KEYS = ("EMA_generator", "running_average_generator")
-_LIGHTNING_PREFIXES = ("generator_ema.net.", "generator.net.")
+_LIGHTNING_PREFIXES = ("generator_ema.net.", "generator.net.", "generator_ema.", "generator.")
 _CENTERS = "style_net.w_centers"
 # Under this key our own files keep the generator's constructor arguments.
 CONFIG_KEY = "dp3_generator"

@@ -14,7 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dp3_lightning.checks import check_choice
+from dp3_lightning.generators.base import GeneratorAdapter
 from dp3_lightning.generators.checkpoints import CONFIG_KEY
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
+from dp3_lightning.generators.face_prior.export import export_face_prior
 from dp3_lightning.generators.inference import optimize_for_inference
 from dp3_lightning.generators.native import StyleGANUnetAdapter
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
@@ -24,7 +27,7 @@ TOLERANCE = 1e-4  # of an exported program against the eager network
 
 
 def export_generator(
-    generator: StyleGANUnetAdapter,
+    generator: GeneratorAdapter,
     path: str | Path,
     form: str,
     metadata: Mapping[str, str] | None = None,
@@ -32,7 +35,8 @@ def export_generator(
     """Write a generator to one file, all of it or nothing.
 
     Args:
-        generator: what to write.
+        generator: what to write: a native generator, or the face prior (its context encoder:
+            safetensors, or a TorchScript program ``(aligned, known) -> latent``).
         path: the file; an existing one is replaced.
         form: ``dp2``: a checkpoint that DeepPrivacy2's own loader takes (``EMA_generator``);
             ``safetensors``: weights with ``metadata``; ``torchscript``: a program ``(condition,
@@ -45,12 +49,17 @@ def export_generator(
     Raises:
         ValueError: unknown ``form``.
         FileNotFoundError: no such folder.
+        TypeError: a generator that has no such form.
         RuntimeError: the exported program draws something else than the network.
     """
     check_choice(EXPORT_FORMATS, form=form)
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"No folder {str(target.parent)!r} to write into. Create it first.")
+    if isinstance(generator, FacePriorGenerator):
+        return export_face_prior(generator, target, form, metadata or {})
+    if not isinstance(generator, StyleGANUnetAdapter):
+        raise TypeError(f"Cannot export {type(generator).__name__}.")
     texts = {key: str(value) for key, value in (metadata or {}).items()}
     writers: dict[str, Callable[[StyleGANUnetAdapter, Path, dict[str, str]], None]] = {
         "dp2": _write_dp2,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dp3_lightning.generators.base import GeneratorAdapter
 from dp3_lightning.generators.checkpoints import (
     generator_state,
     key_problems,
@@ -16,19 +17,22 @@ from dp3_lightning.generators.checkpoints import (
     resolve_weights,
     stored_config,
 )
+from dp3_lightning.generators.face_prior.adapter import NAME as FACE_PRIOR
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.generators.native import StyleGANUnetAdapter
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
 from dp3_lightning.presets import GENERATOR_PRESETS
 
 
-def load_generator(source: str | Path, preset: str | None = None) -> StyleGANUnetAdapter:
+def load_generator(source: str | Path, preset: str | None = None) -> GeneratorAdapter:
     """Build the generator that a file was saved from and load its weights, all of them.
 
     Args:
-        source: ``fdf128``, ``fdf256``, ``fdh_cse`` or ``fdh_nocse`` (published weights, fetched
-            once and checked), or a file: a checkpoint of DeepPrivacy2 (inference or training), a
-            Lightning checkpoint of :class:`~dp3_lightning.modules.VideoFineTuner` (its averaged
-            generator), a bare state dict, or safetensors.
+        source: ``face-prior`` (the default of ``dp3 anonymize``); ``fdf128``, ``fdf256``,
+            ``fdh_cse`` or ``fdh_nocse`` (published weights, fetched once and checked); or a file: a
+            checkpoint of DeepPrivacy2 (inference or training), a Lightning checkpoint of
+            :class:`~dp3_lightning.modules.VideoFineTuner` (its averaged generator), a bare state
+            dict, or safetensors.
         preset: configuration to build; default: the one that our files carry, else the one whose
             parameters have the names and shapes in the file.
 
@@ -41,9 +45,13 @@ def load_generator(source: str | Path, preset: str | None = None) -> StyleGANUne
         ValueError: the file cannot be read, holds code, or fits no preset (the differences to the
             nearest one are listed) or several (``fdf256`` and ``fdh_nocse`` have equal shapes).
     """
+    if str(source) == FACE_PRIOR and not Path(source).is_file():
+        return FacePriorGenerator().eval()
     path = resolve_weights(source)
     checkpoint = read_checkpoint(path)
     state, config = generator_state(checkpoint), stored_config(checkpoint)
+    if config is not None and config.get("kind") == FACE_PRIOR:
+        return FacePriorGenerator.from_state(config, state, str(path))
     if preset is None and str(source) in GENERATOR_PRESETS and not Path(source).is_file():
         preset = str(source)  # published weights are named after their preset
     if preset is None and config is not None:

@@ -80,10 +80,10 @@ class Anonymizer(LightningModule):
 
     def __init__(
         self,
-        generator: str = "fdf128",
+        generator: str = "face-prior",
         settings: Settings | None = None,
         detector: FaceDetector | None = None,
-        precision: Precision = "32",
+        precision: Precision = "auto",
     ) -> None:
         super().__init__()
         self.generator, self.settings = generator, settings or Settings()

@@ -1,0 +1,1 @@
+"""Draw faces by their mesh: the real face lends its motion, a drawn person everything else."""

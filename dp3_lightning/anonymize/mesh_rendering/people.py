@@ -1,0 +1,293 @@
+"""Choose the person who is drawn for a real one, and draw that person with a wanted expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion
+from dp3_lightning.faces.appearance import appearance
+from dp3_lightning.faces.expression import (
+    SIGNALS,
+    expression_signals,
+    frontalise,
+    pose_angles,
+)
+from dp3_lightning.faces.mesh import FaceMesh
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
+from dp3_lightning.generators.face_prior.latent_model import EXPRESSION, MOTION
+from dp3_lightning.generators.face_prior.rim import extend_skin
+from dp3_lightning.generators.face_prior.synthesis import N_STYLES
+from dp3_lightning.structures import FloatArray, UInt8Array
+
+# Where the synthesis network draws faces, of the side of its pictures: a start for the mesh.
+_DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
+_EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
+_MOST_YAW, _MOST_PITCH = 30.0, 15.0  # degrees that are drawn; the warp turns further
+_LIMIT = 3.0  # standard deviations that attributes are driven to
+_STEP = 0.7  # of a measured error that one correction undoes
+_BARE_EYES, _BARE_FOREHEAD = -1.0, 1.0  # wanted glasses and forehead, in deviations
+_GLASSES_SEEN = 0.3
+_OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
+_SKIN_ABOVE_RING = np.array([5.0, 1.0, 1.0])  # cheeks are lighter than neck and ears
+_SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
+_ENCODER_GAIN = 1.25  # the encoder's guess of the tone lies too near to the mean
+
+
+@dataclass(frozen=True)
+class DrawnFace:
+    """One picture of a drawn person.
+
+    Attributes:
+        picture: ``(S, S, 3)`` uint8 RGB.
+        mesh: ``(468, 3)`` in its pixels.
+        motion: measured pose and expression, in natural units, see ``MOTION``.
+        frontal: ``(468, 3)`` frontal mesh.
+    """
+
+    picture: UInt8Array = field(repr=False)
+    mesh: FloatArray = field(repr=False)
+    motion: FloatArray
+    frontal: FloatArray = field(repr=False)
+
+
+@dataclass
+class Person:
+    """A drawn person.
+
+    Attributes:
+        latent: ``(512,)`` whitened, at rest.
+        style: ``(512,)`` of the look, which expressions leave alone.
+        frontal: ``(468, 3)`` mesh at rest.
+        skin: wanted tone, in deviations, ``(3,)``.
+        embedding: identity of the person at rest; None until somebody asks.
+    """
+
+    latent: FloatArray = field(repr=False)
+    style: Tensor = field(repr=False)
+    frontal: FloatArray = field(repr=False)
+    skin: FloatArray
+    face: DrawnFace = field(repr=False)
+
+
+class PersonPainter:
+    """Draws people with the face prior and measures what it drew.
+
+    Args:
+        generator: the face prior.
+        mesh: finds meshes in drawn pictures.
+        size: of drawn pictures in pixels: 128, 256, 512 or 1024.
+    """
+
+    def __init__(
+        self, generator: FacePriorGenerator, mesh: FaceMesh | None = None, size: int = 256
+    ) -> None:
+        self.generator, self.model = generator, generator.model
+        self.mesh, self.size = mesh or FaceMesh(), size
+        self._start: FloatArray | None = None
+        kept = ("skin_l", "skin_a", "skin_b", "glasses", "forehead", "beard", "lips")
+        self.kept = [*self.model.index(*kept), *self.model.identity]
+
+    # ---- drawing
+
+    def draw(self, latent: FloatArray, look: Tensor | None = None) -> DrawnFace:
+        """Draw a latent ``(512,)`` and measure the picture.
+
+        Args:
+            latent: whitened.
+            look: style ``(512,)`` of the finer layers; None: the latent's own.
+
+        Raises:
+            ValueError: the network drew nothing that has a mesh.
+        """
+        w = self.generator.space.color(torch.from_numpy(latent).float())
+        styles = w[None].expand(N_STYLES, -1).clone()
+        if look is not None:
+            styles[_EXPRESSED_STYLES:] = look
+        levels = self.generator.fast(styles[None], self.size)[0].clamp(-1, 1)
+        if not torch.isfinite(levels).all():
+            raise ValueError("The synthesis network gave values that are not numbers.")
+        picture = np.rint((levels.permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
+        mesh = self._mesh_of(picture)
+        faces = frontalise(mesh, self.model.reference)
+        return DrawnFace(picture, mesh, self._motion_of(faces.points, faces.rotation), faces.points)
+
+    def _mesh_of(self, picture: UInt8Array) -> FloatArray:
+        found = None
+        if self._start is not None:
+            found = self.mesh.refine(picture, self._start)
+        if found is None or found.presence < 0:
+            found = self.mesh.locate(picture, (_DRAWN_BOX * self.size).tolist())
+        if found is None or found.presence < 0:
+            raise ValueError("No mesh was found in a drawn face.")
+        found = self.mesh.refine(picture, found.points)
+        self._start = found.points.astype(np.float64)
+        return self._start
+
+    @staticmethod
+    def _motion_of(frontal: FloatArray, rotation: FloatArray) -> FloatArray:
+        return motion_values(pose_angles(rotation), expression_signals(frontal))
+
+    def express(self, person: Person, motion: FloatArray, corrections: int = 1) -> DrawnFace:
+        """Draw a person with a wanted pose and expression.
+
+        Identity and look are held: without that another person appears when the mouth opens.
+
+        Args:
+            person: who.
+            motion: ``(10,)`` in natural units, see ``MOTION``.
+            corrections: how often the picture is measured and the error fed back.
+        """
+        model = self.model
+        which = model.motion
+        wanted = np.clip(model.standardise(_drawable(motion), which), -_LIMIT, _LIMIT)
+        gain = model.gain(which, self.kept)
+        u = person.latent + gain @ (wanted - model.standardise(person.face.motion, which))
+        best: tuple[float, DrawnFace] | None = None
+        for attempt in range(corrections + 1):
+            face = self.draw(u, person.style)
+            error = wanted - model.standardise(face.motion, which)
+            size = float(np.abs(error).mean())
+            if best is None or size < best[0]:
+                best = (size, face)
+            if attempt < corrections:
+                u = u + _STEP * gain @ error
+        assert best is not None
+        face = best[1]
+        return replace(face, picture=extend_skin(face.picture, face.mesh))
+
+    # ---- choosing
+
+    def choose(
+        self,
+        contexts: Sequence[tuple[Tensor, Tensor]],
+        motion: TrackMotion,
+        residual: FloatArray,
+        strength: float = 0.9,
+        identity: FloatArray | None = None,
+        skin_shift: FloatArray | None = None,
+    ) -> Person:
+        """Draw a random person who fits what surrounds a face.
+
+        Args:
+            contexts: aligned surroundings and what is known of them, see ``ContextEncoder``.
+            motion: of the track; lends its resting expression and the skin around the face.
+            residual: ``(512,)`` from N(0, 1): who it is among those who fit.
+            strength: share of the spread of people who fit; 0 draws the most likely one.
+            identity: ``(100,)`` wanted identity components in deviations, for keyed pseudonyms.
+            skin_shift: ``(3,)`` change of the wanted tone in CIELAB.
+        """
+        model = self.model
+        guess = self.generator.encode(contexts)
+        u = guess + strength * (model.spread_root @ residual)
+        rest = self._rest(motion)
+        skin = self._skin(guess, motion)
+        if skin_shift is not None:
+            skin = skin + skin_shift / model.deviation[self._skin_indices]
+        skin = np.clip(skin, -3.2, 2.6)
+        glasses, forehead, beard, lips = model.index("glasses", "forehead", "beard", "lips")
+        predicted = model.predict(u)
+        wanted = {
+            **dict(zip(model.motion, model.standardise(rest, model.motion), strict=True)),
+            **dict(zip(self._skin_indices, skin, strict=True)),
+            glasses: _BARE_EYES,
+            forehead: _BARE_FOREHEAD,
+            beard: float(np.clip(predicted[beard], -0.6, 1.2)),
+            lips: float(np.clip(predicted[lips], -1.5, 0.2)),
+        }
+        if identity is not None:
+            wanted |= dict(zip(model.identity, identity, strict=True))
+        indices = list(wanted)
+        gain = model.gain(indices, driven_noise=0.25)
+        target = np.clip(np.array(list(wanted.values())), -_LIMIT, _LIMIT)
+        u = u + gain @ (target - predicted[indices])
+        u = self._corrected(u, rest, skin)
+        style = self.generator.space.color(torch.from_numpy(u).float())
+        face = self.draw(u, style)
+        return Person(u, style, face.frontal, skin, face)
+
+    @property
+    def _skin_indices(self) -> list[int]:
+        return self.model.index("skin_l", "skin_a", "skin_b")
+
+    def _corrected(self, u: FloatArray, rest: FloatArray, skin: FloatArray) -> FloatArray:
+        """Measure what is drawn, and feed back the errors of expression, tone and glasses."""
+        model = self.model
+        (glasses,) = model.index("glasses")
+        wanted = np.clip(model.standardise(rest, model.motion), -_LIMIT, _LIMIT)
+        look = self._skin_indices
+        for _ in range(2):
+            face = self.draw(u)
+            seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
+            tone = (seen[:3] - model.mean[look]) / model.deviation[look]
+            spectacles = model.standardise(seen[3:4], [glasses])[0]
+            driven = [*model.motion, *look]
+            error = np.concatenate(
+                [
+                    _STEP * (wanted - model.standardise(face.motion, model.motion)),
+                    0.8 * np.clip(skin - tone, -2, 2),
+                ]
+            )
+            if spectacles > _GLASSES_SEEN:
+                driven.append(glasses)
+                error = np.append(error, -0.6 - spectacles)
+            u = u + model.gain(driven, model.identity, kept_noise=1.0) @ error
+        return u
+
+    def _rest(self, motion: TrackMotion) -> FloatArray:
+        """Pose and expression of the person at rest."""
+        own = expression_signals(motion.neutral)
+        rest = self.model.rest.copy()
+        for name in EXPRESSION:
+            index = SIGNALS.index(name)
+            share = 1.0 if name in ("mouth_open", "corner_lift") else _OF_NEUTRAL
+            rest[index] = share * own[index] + (1 - share) * rest[index]
+        angles = np.median(motion.angles[motion.usable], axis=0)
+        return _drawable(motion_values(angles, rest))
+
+    def _skin(self, guess: FloatArray, motion: TrackMotion) -> FloatArray:
+        """Wanted tone in deviations: what the encoder expects, and the visible skin around."""
+        indices = self._skin_indices
+        expected = _ENCODER_GAIN * self.model.predict(guess)[indices]
+        seen = motion.skin[motion.usable]
+        if not np.isfinite(seen).all():
+            return expected
+        tone = np.clip(np.median(seen, axis=0) + _SKIN_ABOVE_RING, _SKIN_LOW, _SKIN_HIGH)
+        around = (tone - self.model.mean[indices]) / self.model.deviation[indices]
+        trust = np.array([0.25 + 0.45 * min(motion.coverage / 0.6, 1), 0.5, 0.5])
+        trust = trust * min(1.0, motion.coverage / 0.1)
+        if motion.grey:
+            trust = np.array([0.3, 0.0, 0.0])
+        tone_wanted: FloatArray = (1 - trust) * expected + trust * around
+        return tone_wanted
+
+
+def motion_values(angles: FloatArray, signals: FloatArray) -> FloatArray:
+    """Pick pose and expression in the order of ``MOTION``, ``(..., 10)``."""
+    expression = [SIGNALS.index(name) for name in EXPRESSION]
+    values: FloatArray = np.concatenate([angles[..., :2], signals[..., expression]], axis=-1)
+    return values
+
+
+def _drawable(motion: FloatArray) -> FloatArray:
+    """Limit the pose to what the network draws well."""
+    limited = motion.copy()
+    yaw, pitch = MOTION.index("yaw"), MOTION.index("pitch")
+    limited[yaw] = np.clip(motion[yaw], -_MOST_YAW, _MOST_YAW)
+    limited[pitch] = np.clip(motion[pitch], -_MOST_PITCH, _MOST_PITCH)
+    return limited
+
+
+def _small(picture: UInt8Array) -> UInt8Array:
+    """Bring a picture to the size at which appearances were measured, 256 pixels."""
+    import cv2
+
+    if picture.shape[0] == 256:
+        return picture
+    kind = cv2.INTER_AREA if picture.shape[0] > 256 else cv2.INTER_LINEAR
+    small: UInt8Array = cv2.resize(picture, (256, 256), interpolation=kind)
+    return small

@@ -1,0 +1,142 @@
+"""Pass 2 with the face prior: every planned face is drawn, or blurred.
+
+A face is drawn only where its mesh was found. What fails, whatever the reason, is blurred: a frame
+leaves this file either with all drawn faces in place, or with the failing ones blurred, or, when
+putting it together fails, with all of them blurred.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dp3_lightning.anonymize.mesh_rendering.blend import Layer, cover, fitted_colors, to_lab
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.anonymize.mesh_rendering.measure import is_drawn
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace
+from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.rendered import Failure, Rendered
+from dp3_lightning.faces.obscure import obscure
+from dp3_lightning.structures import UInt8Array
+
+_KEPT_FACES = 48  # drawn key faces that are held
+NO_MESH = "no face mesh: turned away, hidden or too blurred"
+
+
+class MeshRenderer:
+    """Renders stretches of a video by a plan; see ``FaceRenderer`` for the contract.
+
+    Args:
+        plan: who is where.
+        roles: number of the track in the plan to how it is drawn; tracks without one are blurred.
+        casting: moves drawn faces.
+        options: see :class:`RenderOptions`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        roles: Mapping[int, Role],
+        casting: Casting,
+        options: RenderOptions | None = None,
+    ) -> None:
+        self.plan, self.roles, self.casting = plan, dict(roles), casting
+        self.options = options or RenderOptions()
+        self.undetected = frozenset(plan.undetected)
+        self.problems: list[Failure] = []  # of the preparation, told with the frames they concern
+        self.redraws: dict[str, int] = {}
+        self._faces: OrderedDict[tuple[int, int], DrawnFace] = OrderedDict()
+
+    def render(self, frames: Sequence[UInt8Array], first: int) -> Rendered:
+        """Render consecutive frames.
+
+        Args:
+            frames: real frames, unchanged.
+            first: index of the first of them in the video.
+        """
+        result = Rendered([])
+        result.failures += [p for p in self.problems if first <= p.frame < first + len(frames)]
+        for offset, frame in enumerate(frames):
+            result.frames.append(self._frame(frame, first + offset, result))
+        return result
+
+    def _frame(self, real: UInt8Array, index: int, result: Rendered) -> UInt8Array:
+        if index in self.undetected:
+            safe = real.copy()
+            obscure(safe, (0, 0, real.shape[1], real.shape[0]), self.options.fallback)
+            return safe
+        layers: dict[int, Layer] = {}
+        for number, track in enumerate(self.plan.tracks):
+            if not track.start <= index < track.stop or track.action != "generate":
+                continue
+            layer = self._try_layer(number, track, real, index, result)
+            if layer is not None:
+                layers[number] = layer
+        try:
+            return self._assembled(real, index, layers)
+        except Exception as error:  # fail closed: everybody is blurred
+            reason = f"pasting failed: {type(error).__name__}: {error}"
+            result.failures += [
+                Failure(index, self.plan.tracks[number].person, reason) for number in layers
+            ]
+            return self._assembled(real, index, {})
+
+    def _assembled(self, real: UInt8Array, index: int, layers: Mapping[int, Layer]) -> UInt8Array:
+        """Blur who is not drawn, then lay drawn faces over, the smaller first."""
+        frame = real.copy()
+        for number, track in enumerate(self.plan.tracks):
+            covers = track.start <= index < track.stop
+            if covers and track.action != "keep" and number not in layers:
+                obscure(frame, track.boxes[index - track.start], self.options.fallback)
+        for layer in sorted(layers.values(), key=lambda found: found.color.size):
+            layer.lay_over(frame)
+        return frame
+
+    def _try_layer(
+        self, number: int, track: PlannedTrack, real: UInt8Array, index: int, result: Rendered
+    ) -> Layer | None:
+        at = index - track.start
+        role = self.roles.get(number)
+        if not is_drawn(track, at):
+            return None
+        if role is None or not role.motion.usable[at]:
+            result.failures.append(Failure(index, track.person, NO_MESH))
+            return None
+        try:
+            return self._layer(number, role, real, at, index, result)
+        except Exception as error:  # fail closed: the blur stays
+            reason = f"drawing failed: {type(error).__name__}: {error}"
+            result.failures.append(Failure(index, track.person, reason))
+            return None
+
+    def _layer(
+        self, number: int, role: Role, real: UInt8Array, at: int, index: int, result: Rendered
+    ) -> Layer | None:
+        mixed = role.neighbours(at)
+        faces = [(self._key_face(number, role, key), share) for key, share in mixed]
+        place = cover(
+            role.motion.place(role.motion.frontal[at], at), role.target(at), real.shape[:2]
+        )
+        if place is None:
+            return None
+        drawn = self.casting.warped(role, at, faces, place)
+        x0, y0, x1, y1 = place.region
+        around = to_lab(real[y0:y1, x0:x1].astype(np.float32))
+        color = fitted_colors(around, to_lab(drawn), place, role.shift[at], role.tone)
+        if not np.isfinite(color).all():
+            raise ValueError("The colours of the drawn face are not numbers.")
+        (result.drawn if len(mixed) == 1 else result.carried).append(index)
+        return Layer(place.region, color, place.alpha)
+
+    def _key_face(self, number: int, role: Role, key: int) -> DrawnFace:
+        known = self._faces.get((number, key))
+        if known is None:
+            known = role.painter.express(role.person, role.wanted(key))
+            self._faces[number, key] = known
+            while len(self._faces) > _KEPT_FACES:
+                self._faces.popitem(last=False)
+        self._faces.move_to_end((number, key))
+        return known

@@ -1,0 +1,118 @@
+"""Prepare rendering with the face prior: follow meshes, choose people, refuse look-alikes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
+from dp3_lightning.anonymize.mesh_rendering.measure import is_drawn, measure_motion
+from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion, track_motion
+from dp3_lightning.anonymize.mesh_rendering.people import PersonPainter
+from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.propagation import Propagation
+from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.rendered import Failure
+from dp3_lightning.faces.mesh import FaceMesh
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
+from dp3_lightning.generators.face_prior.warp import MeshWarp
+from dp3_lightning.randomness import keyed_generator
+from dp3_lightning.structures import UInt8Array
+
+__all__ = ["MeshRenderer", "prepare_mesh_renderer"]
+
+_EVERY = 16  # frames from one key face to the next, on average
+_MOST_DRAWS = 4  # of people for one real person; then the track is blurred
+TOO_ALIKE = "every drawn person looked too much like the real one"
+
+
+def prepare_mesh_renderer(
+    plan: Plan,
+    generator: FacePriorGenerator,
+    styles: Mapping[str, Tensor],
+    options: RenderOptions,
+    frame_at: Callable[[int], UInt8Array],
+    progress: Callable[[int], None] | None = None,
+) -> MeshRenderer:
+    """Decide how every track is drawn; see ``renderer_for``."""
+    mesh = FaceMesh()
+    meter = measure_motion(_needed(plan, frame_at), plan, mesh, progress)
+    how = Propagation.parse(options.propagation)
+    every = 1 if how.mode == "off" else how.every if ":" in options.propagation else _EVERY
+
+    @cache
+    def painter_of(size: int) -> PersonPainter:
+        return PersonPainter(generator, FaceMesh(), size)
+
+    casting = Casting(painter_of, MeshWarp(generator.model.reference), every, options.color_match)
+    renderer = MeshRenderer(plan, {}, casting, options)
+    renderer.problems = [Failure(i, person, reason) for i, person, reason in meter.failures]
+    motions = {}
+    for number, raw in meter.found.items():
+        motion = track_motion(raw, generator.model.reference)
+        if motion is not None:
+            motions[number] = motion
+    likeness = Likeness(casting)
+    for person in dict.fromkeys(track.person for track in plan.tracks):
+        own = {n: m for n, m in motions.items() if plan.tracks[n].person == person}
+        try:
+            found = _cast(plan, own, casting, likeness, styles[person], frame_at) if own else {}
+        except Exception as error:  # fail closed: without a role a track is blurred
+            reason = f"choosing a person failed: {type(error).__name__}: {error}"
+            renderer.problems.append(Failure(_first(plan, own), person, reason))
+            continue
+        if own and not found:
+            renderer.problems.append(Failure(_first(plan, own), person, TOO_ALIKE))
+        renderer.roles |= found
+    renderer.redraws = likeness.redraws
+    return renderer
+
+
+def _needed(plan: Plan, frame_at: Callable[[int], UInt8Array]) -> Iterator[tuple[int, UInt8Array]]:
+    """Yield the frames in which a face is to be drawn, in order."""
+    wanted = {
+        track.start + at
+        for track in plan.tracks
+        for at in range(len(track.boxes))
+        if is_drawn(track, at)
+    }
+    for index in sorted(wanted - set(plan.undetected) - set(plan.lost)):
+        yield index, frame_at(index)
+
+
+def _first(plan: Plan, motions: Mapping[int, TrackMotion]) -> int:
+    return min(plan.tracks[number].start for number in motions)
+
+
+def _cast(
+    plan: Plan,
+    motions: Mapping[int, TrackMotion],
+    casting: Casting,
+    likeness: Likeness,
+    residual: Tensor,
+    frame_at: Callable[[int], UInt8Array],
+) -> dict[int, Role]:
+    """Choose one person for all tracks of a real one; empty when all draws are too alike."""
+    # Whoever is drawn is chosen by the track that shows most.
+    order = sorted(motions, key=lambda n: -float(motions[n].usable.sum() * motions[n].scale.mean()))
+    for draw in range(_MOST_DRAWS):
+        roles: dict[int, Role] = {}
+        for number in order:
+            track = plan.tracks[number]
+            known = next(iter(roles.values())).person if roles else None
+            roles[number] = casting.role(
+                track.start, track.boxes, motions[number], residual, frame_at, known
+            )
+        if all(likeness.is_unlike(roles[n], plan.tracks[n].boxes, frame_at) for n in order[:3]):
+            likeness.keep(plan.tracks[order[0]].person, draw)
+            return roles
+        # Another person, as random as the first and as repeatable.
+        key = int(residual.double().sum() * 1e6)
+        residual = torch.randn(residual.shape, generator=keyed_generator(key, "another draw"))
+    likeness.keep(plan.tracks[order[0]].person, _MOST_DRAWS)
+    return {}

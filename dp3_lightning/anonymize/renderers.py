@@ -1,0 +1,45 @@
+"""Choose what renders a plan, and prepare it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from dp3_lightning.anonymize.compat import CompatRenderer
+from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.mesh_rendering.stage import MeshRenderer, prepare_mesh_renderer
+from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.render import FaceRenderer, RenderOptions
+from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
+from dp3_lightning.structures import UInt8Array
+
+Renderer = FaceRenderer | CompatRenderer | MeshRenderer
+__all__ = ["Renderer", "renderer_for"]
+
+
+def renderer_for(
+    plan: Plan,
+    drawing: Drawing,
+    styles: Mapping[str, Tensor],
+    options: RenderOptions,
+    frame_at: Callable[[int], UInt8Array],
+    progress: Callable[[int], None] | None = None,
+) -> Renderer:
+    """Return what renders a plan with a generator.
+
+    Args:
+        plan: who is where.
+        drawing: how faces are drawn.
+        styles: person to style.
+        options: see :class:`RenderOptions`.
+        frame_at: real frame by its index. The face prior looks at all of them once, in order, to
+            follow the faces' meshes.
+        progress: told the number of frames looked at.
+    """
+    generator = drawing.generator
+    if options.compat == "dp2" and generator is not None:
+        return CompatRenderer(plan, generator, styles, options)
+    if isinstance(generator, FacePriorGenerator):
+        return prepare_mesh_renderer(plan, generator, styles, options, frame_at, progress)
+    return FaceRenderer(plan, generator, styles, options)

@@ -1,0 +1,76 @@
+"""Let a drawn face's skin go on over its rim, in place of the hair and background drawn there."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dp3_lightning.faces.expression import OVAL
+from dp3_lightning.structures import FloatArray, UInt8Array
+
+Float32Array = npt.NDArray[np.float32]
+
+_INNER, _OUTER = 0.80, 0.97  # of the outline: where replacing starts, and where it is complete
+_SPREAD = np.array([17.0, 8.0, 9.0], np.float32)  # CIELAB, of one person's skin
+_WORK_SIDE = 128  # pixels; the fill is smooth, so a small copy will do
+_LEVELS = 6
+
+
+def extend_skin(picture: UInt8Array, mesh: FloatArray) -> UInt8Array:
+    """Replace what is not skin near and beyond a drawn face's outline by a smooth fill of its skin.
+
+    The inner face, with eyes and mouth, stays as it is.
+
+    Args:
+        picture: ``(S, S, 3)`` uint8 RGB.
+        mesh: ``(468, 3)`` in its pixels.
+
+    Returns:
+        ``(S, S, 3)`` uint8 RGB.
+    """
+    side = picture.shape[0]
+    scale = _WORK_SIDE / side
+    small = cv2.resize(picture, (_WORK_SIDE, _WORK_SIDE), interpolation=cv2.INTER_AREA)
+    outline = mesh[list(OVAL), :2] * scale
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    inner = _polygon(outline, 0.7)
+    color = np.median(lab[inner > 0], axis=0) if inner.any() else np.median(lab, axis=(0, 1))
+    distance = ((lab - color) / _SPREAD) ** 2
+    likeness = np.exp(-0.5 * np.maximum(distance.sum(2) - 1, 0)).astype(np.float32)
+    face = _polygon(outline, _OUTER).astype(np.float32)
+    fill = _diffused(small.astype(np.float32), likeness * face)
+    ramp = _ramp(outline)
+    replaced = ramp * (1 - likeness * face)
+    fill = cv2.resize(fill, (side, side), interpolation=cv2.INTER_LINEAR)
+    replaced = cv2.resize(replaced, (side, side), interpolation=cv2.INTER_LINEAR)[..., None]
+    mixed = picture + replaced * (fill - picture)
+    return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+
+
+def _polygon(outline: FloatArray, factor: float) -> UInt8Array:
+    center = outline.mean(0)
+    points = center + (outline - center) * factor - 0.5
+    mask = np.zeros((_WORK_SIDE, _WORK_SIDE), np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    return mask
+
+
+def _ramp(outline: FloatArray) -> Float32Array:
+    """0 inside the inner face, 1 from the outline on, smooth between."""
+    steps = np.linspace(_INNER, _OUTER, 6)
+    inside = np.mean([_polygon(outline, float(step)) for step in steps], axis=0)
+    ramp: Float32Array = cv2.GaussianBlur(1 - inside.astype(np.float32), (0, 0), 1.5)
+    return ramp
+
+
+def _diffused(levels: Float32Array, weight: Float32Array) -> Float32Array:
+    """Spread weighted colours over the whole picture, the nearest counting most."""
+    total = np.dstack([levels * weight[..., None], weight])
+    result = np.zeros_like(total)
+    for level in range(_LEVELS):
+        sigma = 2.0 * 1.8**level
+        share = 0.02**level  # a wider blur counts only where narrower ones reach nothing
+        result += share * cv2.GaussianBlur(total, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    fill: Float32Array = result[..., :3] / np.maximum(result[..., 3:], 1e-12)
+    return fill

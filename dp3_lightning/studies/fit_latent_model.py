@@ -1,0 +1,89 @@
+"""Fit the linear-Gaussian model of latents to measured drawn faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dp3_lightning.data.face_shards import read_measures
+from dp3_lightning.faces.expression import (
+    SIGNALS,
+    expression_signals,
+    frontalise,
+    mean_mesh,
+    pose_angles,
+)
+from dp3_lightning.generators.face_prior.latent_model import (
+    EXPRESSION,
+    LOOK,
+    MOTION,
+    N_IDENTITY,
+    LatentModel,
+    fit_response,
+    shrunk_covariance,
+)
+from dp3_lightning.generators.face_prior.latent_space import LatentSpace
+from dp3_lightning.structures import FloatArray
+
+_MESHES_FOR_MEAN = 2000
+_CLOSED, _UNSMILING, _SMILE_SPREAD = 0.02, 0.005, 0.012  # of a face at rest
+
+
+def fit_latent_model(
+    shards: Sequence[Path], space: LatentSpace, residuals: FloatArray | None = None
+) -> tuple[LatentModel, dict[str, float]]:
+    """Fit the model.
+
+    Args:
+        shards: measured faces.
+        space: of the latents.
+        residuals: ``(N, 512)`` latents minus the encoder's guesses on faces it was not trained on;
+            None: people as they come, ignoring context.
+
+    Returns:
+        The model, and for every attribute the share of its variance that latents explain on faces
+        that were not fitted; ``identity`` is the mean over its components by their variance.
+    """
+    parts = [read_measures(shard) for shard in shards]
+    valid = torch.cat([part["valid"] for part in parts]).bool().numpy()
+
+    def column(name: str) -> FloatArray:
+        values: FloatArray = torch.cat([part[name] for part in parts]).numpy()[valid]
+        return values
+
+    meshes = column("mesh").astype(np.float64)
+    reference = mean_mesh(meshes[:_MESHES_FOR_MEAN])
+    faces = frontalise(meshes, reference)
+    signals = expression_signals(faces.points)
+    expression = signals[:, [SIGNALS.index(name) for name in EXPRESSION]]
+    angles = pose_angles(faces.rotation)[:, :2]
+    embeddings = column("embedding").astype(np.float64)
+    identity_mean = embeddings.mean(0)
+    axes = np.linalg.svd(embeddings - identity_mean, full_matrices=False)[2][:N_IDENTITY]
+    identity = (embeddings - identity_mean) @ axes.T
+    natural = np.concatenate([angles, expression, column("appearance"), identity], axis=1)
+    mean, deviation = natural.mean(0), natural.std(0)
+    latents = space.whiten(torch.from_numpy(column("styles"))).double().numpy()
+    response, noise, explained = fit_response(
+        latents, space.scale.double().numpy(), (natural - mean) / deviation
+    )
+    spread = np.eye(latents.shape[1]) if residuals is None else shrunk_covariance(residuals)
+    rest = _at_rest(signals)
+    model = LatentModel(
+        response, noise, mean, deviation, spread, identity_mean, axes, reference, rest
+    )
+    quality = dict(zip(MOTION + LOOK, explained.round(3).tolist(), strict=False))
+    first = len(MOTION) + len(LOOK)
+    quality["identity"] = float(np.average(explained[first:], weights=identity.var(0)).round(3))
+    return model, quality
+
+
+def _at_rest(signals: FloatArray) -> FloatArray:
+    """Mean signals of faces with a closed mouth that do not smile."""
+    opened, lift = signals[:, 0], signals[:, 2]
+    weights = np.exp(-((opened / _CLOSED) ** 2) - ((lift - _UNSMILING) / _SMILE_SPREAD) ** 2)
+    rest: FloatArray = (weights @ signals) / weights.sum()
+    return rest
