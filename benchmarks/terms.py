@@ -18,11 +18,11 @@ BASE, FLOW, ALL = (
     "quickstart.yaml's terms",
 )
 QUICK = (BASE, FLOW, ALL)
-QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[1] / "configs" / "small_generator.yaml"
 
 
 def quickstart_terms() -> list[Callback]:
-    """The loss callbacks of quickstart.yaml with their arguments."""
+    """The loss callbacks of small_generator.yaml with their arguments."""
     terms: list[Callback] = []
     for entry in yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))["trainer"]["callbacks"]:
         kind = getattr(callbacks, entry["class_path"], None)

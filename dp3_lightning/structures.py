@@ -24,6 +24,7 @@ key                           shape               meaning
 ``track_key``                 (B,) int64          hash of video and face track: keys the pseudonym
 ``other_faces``               (B, T, 1, H, W)     uint8, 1 on further detected faces (real pixels)
 ``frame_rate``                (B,)                frames per second of the video
+``landmarks``                 (B, T, 5, 2)        eyes, nose, mouth corners, pixels of the crop
 ``source``                    list of B strings   video file name
 ``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
 ``flow_to_previous``          (B, T-1, 2, H, W)   displacement from t to t-1, on the grid of t
@@ -32,8 +33,9 @@ key                           shape               meaning
 ``flow_from_first``           (B, T-1, 2, H, W)   displacement from 0 to t, on the grid of 0
 ============================  ==================  ==============================================
 
-Entry ``i`` of the last five belongs to frame ``t = i + 1``. The flow keys exist only when flow was
-asked for; they are measured on the real frames after crop and flip, in pixels of the crop.
+``landmarks`` exists only when asked for. Entry ``i`` of the last five belongs to frame
+``t = i + 1``. The flow keys exist only when flow was asked for; they are measured on the real
+frames after crop and flip, in pixels of the crop.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ FloatArray = npt.NDArray[np.float64]
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1/y1 exclusive
 
 # Batch keys of further generator inputs; the real clip is deliberately not among them.
-EXTRA_INPUTS = ("keypoints", "embedding", "E_mask")
+EXTRA_INPUTS = ("keypoints", "embedding", "E_mask", "landmarks")
 
 
 class Regenerate(Protocol):

@@ -60,7 +60,7 @@ def test_every_ablation_adds_its_term(path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_key_of_the_serious_configurations_is_explained(path: Path) -> None:
-    if path.stem == "quickstart":
+    if path.stem in ("quickstart", "small_generator"):
         return
     section = (
         "trainer:",
@@ -81,7 +81,7 @@ def test_every_key_of_the_serious_configurations_is_explained(path: Path) -> Non
 def test_serious_configurations_differ_in_the_losses_only() -> None:
     full, base = (
         yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
-        for name in ("finetune", "baseline")
+        for name in ("deep_privacy2", "baseline")
     )
     assert full["model"] == base["model"]
     assert full["data"] == base["data"]
@@ -91,29 +91,32 @@ def test_serious_configurations_differ_in_the_losses_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "--config", "configs/quickstart.yaml", "--model.generatr_lr", "3"], "generatr_lr"),
+        (
+            ["fit", "--config", "configs/small_generator.yaml", "--model.generatr_lr", "3"],
+            "generatr_lr",
+        ),
         (["fit", "--config", "no_such.yaml"], "no_such.yaml"),
         (
-            ["fit", "--config", "configs/quickstart.yaml", "--model.generator.net", "fdf129"],
+            ["fit", "--config", "configs/small_generator.yaml", "--model.generator.net", "fdf129"],
             "Did you mean 'fdf128'",
         ),
         (
-            ["fit", "--config", "configs/quickstart.yaml", "--data.source", "no_such_folder"],
+            ["fit", "--config", "configs/small_generator.yaml", "--data.source", "no_such_folder"],
             "no_such_folder.*carphone",
         ),
         (
-            ["fit", "--config", "configs/quickstart.yaml", "--data.source", "tests/data"],
+            ["fit", "--config", "configs/small_generator.yaml", "--data.source", "tests/data"],
             "No video in the folder",
         ),
         (
-            ["fit", "--config", "configs/quickstart.yaml", "--model.trainable", "hair"],
+            ["fit", "--config", "configs/small_generator.yaml", "--model.trainable", "hair"],
             r"parts of \['decoder', .*\] joined by '\+', got 'hair' \(unknown: \['hair'\]\)",
         ),
         (
             [
                 "fit",
                 "--config",
-                "configs/finetune.yaml",
+                "configs/deep_privacy2.yaml",
                 "--model.generator.weights",
                 "no_such.ckpt",
             ],
@@ -143,7 +146,14 @@ def test_cuda_asked_for_and_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     where = ["--trainer.default_root_dir", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         cli.main(
-            ["fit", "--config", "configs/quickstart.yaml", "--trainer.accelerator", "gpu", *where]
+            [
+                "fit",
+                "--config",
+                "configs/small_generator.yaml",
+                "--trainer.accelerator",
+                "gpu",
+                *where,
+            ]
         )
     message = str(stop.value.code)
     assert "sees no CUDA device" in message
@@ -161,7 +171,7 @@ def test_output_folder_that_cannot_be_written(
             [
                 "fit",
                 "--config",
-                "configs/quickstart.yaml",
+                "configs/small_generator.yaml",
                 "--trainer.default_root_dir",
                 str(blocked / "runs"),
             ]
@@ -266,14 +276,14 @@ def test_every_configuration_keeps_all_files_below_the_output_folder() -> None:
 def run_fit(*options: str) -> str:
     """Exit message of the quickstart with further options; it must not come to training."""
     with pytest.raises(SystemExit) as stop:
-        cli.main(["fit", "--config", str(ROOT / "configs/quickstart.yaml"), *options])
+        cli.main(["fit", "--config", str(ROOT / "configs/small_generator.yaml"), *options])
     return str(stop.value.code)
 
 
 def test_second_run_into_the_folder_of_a_finished_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
-    for name in ("finetune", "baseline"):
+    for name in ("finetune", "deep_privacy2", "baseline"):
         where = ["--trainer.default_root_dir", str(tmp_path), "--trainer.accelerator", "cpu"]
         with pytest.raises(SystemExit) as stop:
             cli.main(["fit", "--config", str(ROOT / f"configs/{name}.yaml"), *where])

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dp3_lightning.data.clip_index import ClipEntry, measured_jitter
+from dp3_lightning.faces.alignment import upright_points
 from dp3_lightning.faces.crop import (
     ExpansionRule,
     box_in_crop,
@@ -19,6 +21,8 @@ from dp3_lightning.faces.crop import (
     expand_box,
     hole_mask,
 )
+from dp3_lightning.faces.expression import five_points
+from dp3_lightning.faces.mesh import GOOD_PRESENCE, FaceMesh
 from dp3_lightning.faces.tracker import smooth_boxes
 from dp3_lightning.optical_flow import FlowEstimator
 from dp3_lightning.randomness import stable_hash
@@ -45,6 +49,7 @@ class VideoClips(Dataset[dict[str, Any]]):
         window_jitter: deviation of the window's position per frame, as a fraction of its side; its
             motion is in the measured flow. 0 for one fixed window.
         flow: measure the flow of the real crops, or None.
+        mesh: finds the landmarks of the real faces, or None.
         seed: of flips and jitter, which depend on (seed, epoch, clip) only.
     """
 
@@ -60,7 +65,9 @@ class VideoClips(Dataset[dict[str, Any]]):
         window_jitter: float = 0.0,
         flow: FlowEstimator | None = None,
         seed: int = 0,
+        mesh: FaceMesh | None = None,
     ) -> None:
+        self.mesh = mesh
         self.readers, self.entries = list(readers), list(entries)
         self.clip_length, self.image_size, self.rule = clip_length, image_size, rule
         self.flip, self.hole_jitter, self.window_jitter = flip, hole_jitter, window_jitter
@@ -102,6 +109,8 @@ class VideoClips(Dataset[dict[str, Any]]):
             "source": reader.path.name,
             "pair_valid": torch.ones(self.clip_length - 1, dtype=torch.bool),
         }
+        if self.mesh is not None:
+            sample["landmarks"] = find_landmarks(self.mesh, crops, boxes)
         if self.flow is not None and self.clip_length > 1:
             sample |= measure_flow(sample["clip"], self.flow)
         return sample
@@ -166,6 +175,26 @@ class VideoClips(Dataset[dict[str, Any]]):
             return smooth
         side = float((boxes[:, 2:] - boxes[:, :2]).mean())
         return smooth + rng.normal(0, measured_jitter(boxes) * side, size=boxes.shape)
+
+
+def find_landmarks(mesh: FaceMesh, crops: npt.NDArray[Any], boxes: FloatArray) -> Tensor:
+    """Find the five landmarks of the face in every crop; upright ones where there is no mesh.
+
+    Args:
+        mesh: finds meshes.
+        crops: ``(T, H, W, 3)`` levels of 0 to 255.
+        boxes: ``(T, 4)`` in pixels of the crop.
+
+    Returns:
+        ``(T, 5, 2)`` float32, pixels of the crop.
+    """
+    rows = []
+    for crop, box in zip(crops, boxes, strict=True):
+        picture = np.ascontiguousarray(np.clip(np.rint(crop), 0, 255).astype(np.uint8))
+        face = mesh.locate(picture, box.tolist())
+        known = face is not None and face.presence > GOOD_PRESENCE
+        rows.append(five_points(face.points) if face and known else upright_points(box))
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
 def measure_flow(clip: Tensor, estimator: FlowEstimator) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from dp3_lightning.data.workers import limit_worker_threads
 from dp3_lightning.faces.analysis import VideoAnalysis, cached_analysis, longest_face_run
 from dp3_lightning.faces.crop import ExpansionRule
 from dp3_lightning.faces.detector import CenterFace
+from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import UnreadableVideoError, VideoReader
@@ -55,6 +56,8 @@ class VideoClipDataModule(LightningDataModule):
         hole_jitter: ``detected``, ``measured`` or ``none``, see :class:`VideoClips`.
         window_jitter: tremble of the training crop window, as a fraction of its side.
         flow: measure optical flow in the workers: true for DIS, false for none, or an estimator.
+        landmarks: find the faces' landmarks in the workers, which turn the faces that the face
+            prior draws; DeepPrivacy2's generators take none.
         detector: face detector; default :class:`CenterFace`.
         split_by: ``group`` holds out people or sources; ``time`` holds out the end of every video
             (the same people train and validate: for fine-tuning on one video).
@@ -91,6 +94,7 @@ class VideoClipDataModule(LightningDataModule):
         max_eval_clips: int | None = None,
         cache_dir: str | None = None,
         seed: int = 0,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         check_at_least(1, clip_length=clip_length, stride=stride, batch_size=batch_size)
@@ -117,6 +121,7 @@ class VideoClipDataModule(LightningDataModule):
         self.flip, self.window_jitter = flip, window_jitter
         self.hole_jitter: HoleJitter = hole_jitter
         self.flow = (DISFlow() if flow else None) if isinstance(flow, bool) else flow
+        self.mesh = FaceMesh() if landmarks else None
         self.detector: FaceDetector = CenterFace() if detector is None else detector
         self.split_by = split_by
         self.fractions = {"val": val_fraction, "test": test_fraction}
@@ -157,6 +162,7 @@ class VideoClipDataModule(LightningDataModule):
                 window_jitter=self.window_jitter if training else 0.0,
                 flow=None if predicting else self.flow,
                 seed=self.seed,
+                mesh=self.mesh,
             )
         counts = {split: len(self.clips[split]) for split in wanted}
         rank_zero_info(f"Clips of {self.clip_length} frames: {counts} from {len(videos)} videos.")

@@ -17,6 +17,17 @@ _HALF_SIDE = 1.012
 _SHIFT = (0.0, 0.0)
 
 
+# Mean of eyes, nose and mouth corners of drawn faces, in the box that CenterFace puts around them.
+_IN_BOX = np.array([[0.287, 0.397], [0.705, 0.396], [0.498, 0.606], [0.305, 0.732], [0.692, 0.730]])
+
+
+def upright_points(box: npt.ArrayLike) -> FloatArray:
+    """Return where the five points of an upright frontal face lie in a box, ``(5, 2)``."""
+    x0, y0, x1, y1 = np.asarray(box, np.float64)
+    points: FloatArray = np.array([x0, y0]) + _IN_BOX * np.array([x1 - x0, y1 - y0])
+    return points
+
+
 def align_matrix(five: npt.ArrayLike, size: int) -> FloatArray:
     """Return the similarity from a frame to an aligned picture, ``(2, 3)``.
 

@@ -19,6 +19,7 @@ from dp3_lightning.anonymize.mesh_rendering.people import (
     PersonPainter,
     motion_values,
 )
+from dp3_lightning.anonymize.mesh_rendering.shape import FittedShape, fit_shape
 from dp3_lightning.faces.alignment import align_matrix
 from dp3_lightning.faces.expression import (
     EYE_LEFT,
@@ -33,7 +34,8 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 _CONTEXTS, _SEAMS = 6, 5  # frames that are looked at
 _ALIGNED = 128  # pixels
 _HOLE_MARGIN = 0.06  # of the box: what surrounds a face must not hold any of it
-_MOST_CHANGE = np.array([10.0, 3.0, 4.0])  # CIELAB, of the light in one track
+_MOST_CHANGE = np.array([5.0, 2.0, 2.0])  # CIELAB, of the light in one track
+_MOST_SHIFT = np.array([6.0, 6.0, 6.0])
 _SEAM_SHARE = 0.8  # of a seam's difference that the person's own tone takes over
 _EYES_CLOSE_FURTHER = 1.6  # drawn lids would leave slits
 _CLOSING_SCALE = 40.0  # pixels between the outer eyes from which slits show
@@ -50,6 +52,7 @@ class Role:
         start: first frame of the track.
         motion: of the real face.
         person: who is drawn.
+        shape: the drawn face at rest, fitted into the real head.
         painter: draws at the size that fits.
         meshes: index in the track to the mesh that the drawn face is moved to.
         keys: indices in the track of drawn frames, per usable run.
@@ -60,6 +63,7 @@ class Role:
     start: int
     motion: TrackMotion
     person: Person
+    shape: FittedShape
     painter: PersonPainter
     keys: list[int]
     shift: FloatArray = field(repr=False)
@@ -71,8 +75,13 @@ class Role:
 
     def frontal(self, at: int) -> FloatArray:
         """Move the drawn face at rest as the real face moves from its own rest."""
+        moved: FloatArray = self.shape.points + self._change(at)
+        return moved
+
+    def _change(self, at: int) -> FloatArray:
+        """Deviation of the real face from its own rest, ``(468, 3)``."""
         motion = self.motion
-        change = motion.frontal[at].astype(np.float64) - motion.neutral
+        change: FloatArray = motion.frontal[at].astype(np.float64) - motion.neutral
         if float(motion.scale[at]) > _CLOSING_SCALE:
             rest = expression_signals(motion.neutral)
             now = motion.signals[at]
@@ -82,12 +91,12 @@ class Role:
                     lids = change[list(ring)]
                     middle = lids.mean(0)
                     change[list(ring)] = middle + (lids - middle) * _EYES_CLOSE_FURTHER
-        moved: FloatArray = self.person.frontal + change
-        return moved
+        return change
 
     def wanted(self, at: int) -> FloatArray:
         """Return the pose and expression that a key face is drawn with, see ``MOTION``."""
-        signals = expression_signals(self.frontal(at))
+        # In the drawn face's own unit: a mouth opens further on a face that is shown smaller.
+        signals = expression_signals(self.person.frontal + self._change(at) / self.shape.scale)
         return motion_values(self.motion.angles[at], signals)
 
     def neighbours(self, at: int) -> list[tuple[int, float]]:
@@ -162,12 +171,12 @@ class Casting:
                 for at in looks
             ]
             person = painter.choose(contexts, motion, draw, strength, identity)
-            role = Role(start, motion, person, painter, keys, np.zeros((len(boxes), 3)))
+            role = _plain_role(start, motion, person, painter, keys)
             shifts, weights, _ = self._seams(role, usable, frame_at)
             if weights.sum() > 0 and not motion.grey:
-                mean = _SEAM_SHARE * np.average(shifts, axis=0, weights=weights)
+                mean = _SEAM_SHARE * _believed(shifts, weights)
                 person = painter.choose(contexts, motion, draw, strength, identity, mean)
-        role = Role(start, motion, person, painter, keys, np.zeros((len(boxes), 3)))
+        role = _plain_role(start, motion, person, painter, keys)
         self._fit_colors(role, usable, frame_at)
         return role
 
@@ -186,9 +195,9 @@ class Casting:
             # Changes of light only: a hand beside the face changes what is measured too.
             usual = np.median(motion.skin[usable], axis=0)
             change = np.clip(motion.skin - usual, -_MOST_CHANGE, _MOST_CHANGE)
-            role.shift = change + np.average(shifts - change[at], axis=0, weights=weights)
+            role.shift = change + _believed(shifts - change[at], weights)
         else:
-            role.shift = role.shift + np.average(shifts, axis=0, weights=weights)
+            role.shift = role.shift + _believed(shifts, weights)
 
     def _seams(
         self, role: Role, usable: np.ndarray, frame_at: FrameAt
@@ -228,6 +237,22 @@ class Casting:
         if not np.isfinite(mixed).all():
             raise ValueError("Moving the drawn face gave values that are not numbers.")
         return mixed
+
+
+def _believed(shifts: FloatArray, weights: FloatArray) -> FloatArray:
+    """Average seams, as far as there was skin to judge by; the encoder knows tones well."""
+    mean = np.average(shifts, axis=0, weights=weights) * min(1.0, float(weights.mean()))
+    believed: FloatArray = np.clip(mean, -_MOST_SHIFT, _MOST_SHIFT)
+    return believed
+
+
+def _plain_role(
+    start: int, motion: TrackMotion, person: Person, painter: PersonPainter, keys: list[int]
+) -> Role:
+    """Return a role whose colours are as drawn."""
+    shape = fit_shape(person.frontal, motion.neutral)
+    shift = np.zeros((len(motion.usable), 3))
+    return Role(start, motion, person, shape, painter, keys, shift)
 
 
 def _spread(usable: np.ndarray, n: int) -> list[int]:

@@ -21,7 +21,7 @@ from dp3_lightning.faces.expression import (
 )
 from dp3_lightning.structures import FloatArray
 
-_POSE_SIGMA, _EXPRESSION_SIGMA, _COLOR_SIGMA = 1.0, 0.6, 12.0  # frames
+_POSE_SIGMA, _EXPRESSION_SIGMA, _COLOR_SIGMA = 1.0, 0.6, 20.0  # frames
 _LONGEST_GAP = 5  # frames without a mesh that are bridged
 _SHORTEST_RUN = 4  # frames; a drawn face that flashes up is worse than a blur
 _MOST_YAW = 62.0  # degrees; beyond, mesh and drawing both end

@@ -33,9 +33,9 @@ _STEP = 0.7  # of a measured error that one correction undoes
 _BARE_EYES, _BARE_FOREHEAD = -1.0, 1.0  # wanted glasses and forehead, in deviations
 _GLASSES_SEEN = 0.3
 _OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
-_SKIN_ABOVE_RING = np.array([5.0, 1.0, 1.0])  # cheeks are lighter than neck and ears
+_SKIN_ABOVE_RING = np.array([3.0, 6.0, 1.0])  # cheeks are lighter and redder than neck and ears
 _SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
-_ENCODER_GAIN = 1.25  # the encoder's guess of the tone lies too near to the mean
+_ENCODER_GAIN = 1.05  # the encoder's guess of the tone lies a little too near to the mean
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,8 @@ class PersonPainter:
             return expected
         tone = np.clip(np.median(seen, axis=0) + _SKIN_ABOVE_RING, _SKIN_LOW, _SKIN_HIGH)
         around = (tone - self.model.mean[indices]) / self.model.deviation[indices]
-        trust = np.array([0.25 + 0.45 * min(motion.coverage / 0.6, 1), 0.5, 0.5])
-        trust = trust * min(1.0, motion.coverage / 0.1)
+        trust = np.array([0.1 + 0.2 * min(motion.coverage / 0.6, 1), 0.4, 0.4])
+        trust = trust * min(1.0, motion.coverage / 0.15)
         if motion.grey:
             trust = np.array([0.3, 0.0, 0.0])
         tone_wanted: FloatArray = (1 - trust) * expected + trust * around

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dp3_lightning.checks import check_between, check_choice
 from dp3_lightning.generators.base import GeneratorAdapter, check_clip_inputs
-from dp3_lightning.generators.face_prior.context_encoder import ContextEncoder
+from dp3_lightning.generators.face_prior.context_encoder import INPUT_SIZE, ContextEncoder
 from dp3_lightning.generators.face_prior.fast import FastSynthesis, Precision
 from dp3_lightning.generators.face_prior.latent_model import LatentModel
 from dp3_lightning.generators.face_prior.latent_space import LatentSpace
@@ -109,16 +109,13 @@ class FacePriorGenerator(GeneratorAdapter):
         check_clip_inputs(condition, keep_mask)
         n_clips, n_frames = condition.shape[:2]
         residual = self.style(z, w, n_clips, condition)
-        marks = (conditions or {}).get("landmarks")
-        frames, masks = condition.flatten(0, 1), keep_mask.flatten(0, 1)
-        place = placement(masks, None if marks is None else marks.flatten(0, 1))
-        guess = self.guess(frames, masks, place).view(n_clips, n_frames, -1).mean(1)
-        u = guess
+        place = placement_of(keep_mask, conditions)
+        u = self.guess_clip(condition, keep_mask, conditions).mean(1)
         if residual is not None:
             u = u + self.strength * residual @ self.spread_root.T  # type: ignore[operator]
         pictures = self.synthesis(self.space.color(u), self._drawn_size())
         pictures = pictures.repeat_interleave(n_frames, 0)
-        raw = _paste(pictures, place, frames.shape[-2:])
+        raw = _paste(pictures, place, condition.shape[-2:])
         return raw.view(n_clips, n_frames, *raw.shape[1:])
 
     @classmethod
@@ -168,15 +165,33 @@ class FacePriorGenerator(GeneratorAdapter):
     def _drawn_size(self) -> int:
         return int(self.image_size[0])
 
-    def guess(self, condition: Tensor, keep_mask: Tensor, place: Tensor) -> Tensor:
-        """Say who fits: ``(N, 3, H, W)``, ``(N, 1, H, W)``, ``(N, 2, 3)`` to ``(N, 512)``."""
-        grid = F.affine_grid(place, [len(condition), 3, 96, 96], align_corners=False)
-        seen = torch.cat([condition, keep_mask], 1)
+    def guess_clip(
+        self,
+        condition: Tensor,
+        keep_mask: Tensor,
+        conditions: Mapping[str, Tensor] | None = None,
+        encoder: nn.Module | None = None,
+    ) -> Tensor:
+        """Say for every frame who fits.
+
+        Args:
+            condition: ``(B, T, 3, H, W)``; only what ``keep_mask`` keeps is looked at.
+            keep_mask: ``(B, T, 1, H, W)``.
+            conditions: with ``landmarks``, see :meth:`forward`.
+            encoder: in place of the own one.
+
+        Returns:
+            ``(B, T, 512)``, whitened.
+        """
+        place = placement_of(keep_mask, conditions)
+        size = [len(place), 3, INPUT_SIZE, INPUT_SIZE]
+        grid = F.affine_grid(place, size, align_corners=False)
+        seen = torch.cat([condition * keep_mask, keep_mask], 2).flatten(0, 1)
         sampled = F.grid_sample(seen, grid, align_corners=False)  # zeros: nothing is known there
         known = sampled[:, 3:]
         aligned = sampled[:, :3] / known.clamp_min(1e-3)
-        out: Tensor = self.encoder(aligned, known)
-        return out
+        out: Tensor = (encoder or self.encoder)(aligned, known)
+        return out.view(*condition.shape[:2], -1)
 
     @torch.no_grad()
     def encode(self, contexts: Sequence[tuple[Tensor, Tensor]]) -> FloatArray:
@@ -239,6 +254,13 @@ def load_synthesis() -> MobileStyleGANSynthesis:
     heads = {name: value.float() for name, value in load_file(shipped("color_heads")).items()}
     net.heads.load_state_dict(heads)
     return net.eval().requires_grad_(False)
+
+
+def placement_of(keep_mask: Tensor, conditions: Mapping[str, Tensor] | None) -> Tensor:
+    """Return :func:`placement` for clips ``(B, T, 1, H, W)``, ``(B * T, 2, 3)``."""
+    marks = (conditions or {}).get("landmarks")
+    folded = None if marks is None else marks.flatten(0, 1)
+    return placement(keep_mask.flatten(0, 1), folded)
 
 
 def placement(keep_mask: Tensor, landmarks: Tensor | None = None) -> Tensor:

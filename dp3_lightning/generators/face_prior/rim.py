@@ -13,6 +13,7 @@ Float32Array = npt.NDArray[np.float32]
 
 _INNER, _OUTER = 0.80, 0.97  # of the outline: where replacing starts, and where it is complete
 _SPREAD = np.array([17.0, 8.0, 9.0], np.float32)  # CIELAB, of one person's skin
+_SHADE = 12.0  # CIELAB lightness below the median from which skin is not spread
 _WORK_SIDE = 128  # pixels; the fill is smooth, so a small copy will do
 _LEVELS = 6
 
@@ -39,13 +40,16 @@ def extend_skin(picture: UInt8Array, mesh: FloatArray) -> UInt8Array:
     distance = ((lab - color) / _SPREAD) ** 2
     likeness = np.exp(-0.5 * np.maximum(distance.sum(2) - 1, 0)).astype(np.float32)
     face = _polygon(outline, _OUTER).astype(np.float32)
-    fill = _diffused(small.astype(np.float32), likeness * face)
-    ramp = _ramp(outline)
+    # Pixels that are half hair would darken the fill.
+    light = np.clip((lab[..., 0] - color[0] + _SHADE) / _SHADE, 0, 1)
+    fill = _diffused(small.astype(np.float32), likeness**2 * face * light)
+    ramp: Float32Array = np.maximum(_ramp(outline), _forehead(mesh[:, :2] * scale))
     replaced = ramp * (1 - likeness * face)
     fill = cv2.resize(fill, (side, side), interpolation=cv2.INTER_LINEAR)
     replaced = cv2.resize(replaced, (side, side), interpolation=cv2.INTER_LINEAR)[..., None]
     mixed = picture + replaced * (fill - picture)
-    return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+    extended: UInt8Array = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+    return extended
 
 
 def _polygon(outline: FloatArray, factor: float) -> UInt8Array:
@@ -64,6 +68,15 @@ def _ramp(outline: FloatArray) -> Float32Array:
     return ramp
 
 
+def _forehead(points: FloatArray) -> Float32Array:
+    """1 above the brows, where what is not skin is hair, 0 below."""
+    up = points[10] - points[168]
+    brows = points[[105, 334]].mean(0) + 0.12 * up
+    rows, columns = np.mgrid[0:_WORK_SIDE, 0:_WORK_SIDE] + 0.5
+    height: FloatArray = ((columns - brows[0]) * up[0] + (rows - brows[1]) * up[1]) / float(up @ up)
+    return np.asarray(np.clip(height / 0.12, 0, 1), np.float32)
+
+
 def _diffused(levels: Float32Array, weight: Float32Array) -> Float32Array:
     """Spread weighted colours over the whole picture, the nearest counting most."""
     total = np.dstack([levels * weight[..., None], weight])
@@ -72,5 +85,4 @@ def _diffused(levels: Float32Array, weight: Float32Array) -> Float32Array:
         sigma = 2.0 * 1.8**level
         share = 0.02**level  # a wider blur counts only where narrower ones reach nothing
         result += share * cv2.GaussianBlur(total, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    fill: Float32Array = result[..., :3] / np.maximum(result[..., 3:], 1e-12)
-    return fill
+    return np.asarray(result[..., :3] / np.maximum(result[..., 3:], 1e-12), np.float32)
