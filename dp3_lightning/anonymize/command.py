@@ -37,6 +37,7 @@ from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import VideoReader
@@ -66,7 +67,7 @@ def anonymize_parser() -> ArgumentParser:
         default_env=False,
     )
     parser.add_argument("inputs", nargs="+", help="videos, pictures, folders, patterns")
-    parser.add_argument("-o", "--out", required=True, help="file for one input, else a folder")
+    parser.add_argument("-o", "--out", default=None, help="file for one input, else a folder")
     parser.add_argument("--config", action="config", help="YAML file with these options")
     parser.add_argument(
         "--generator",
@@ -78,6 +79,10 @@ def anonymize_parser() -> ArgumentParser:
     parser.add_argument(
         "--dry_run", type=bool, default=False, help="write the plan (OUT.plan.json), no video"
     )
+    parser.add_argument(
+        "--sheet", type=str | None, default=None, help="PNG of people to choose from, no output"
+    )
+    parser.add_argument("--people", type=int, default=8, help="people per face on the sheet")
     parser.add_argument("--plan", type=str | None, default=None, help="render by this plan")
     parser.add_argument(
         "--report", type=bool, default=False, help="also write OUT.dp3.html, for people"
@@ -120,6 +125,10 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     options = parser.instantiate_classes(parser.parse_args(_with_values(arguments)))
     settings = settings_from(options)
     detector: FaceDetector = options.detector or CenterFace(runtime="auto")
+    if options.sheet is not None:
+        return _sheet(options, settings, detector)
+    if options.out is None:
+        raise ValueError("Say where the result goes: `-o OUT` (a file, or a folder for several).")
     pairs = pair_files(options.inputs, options.out)
     if options.plan is not None and len(pairs) > 1:
         raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")
@@ -134,6 +143,25 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     drawing = Drawing.prepare(options.generator, device)
     batch = _Batch(pairs, settings, detector, drawing, plan, cache, options.report, console)
     return batch.run()
+
+
+def _sheet(options: Namespace, settings: Settings, detector: FaceDetector) -> int:
+    """Write the contact sheet of one input."""
+    from dp3_lightning.anonymize.sheet import make_sheet
+
+    check_at_least(1, people=options.people)
+    if len(options.inputs) != 1:
+        raise ValueError(f"`--sheet` is for one input, got {len(options.inputs)}.")
+    pair = pair_files(options.inputs, "anonymized")[0]  # nothing is written there
+    device = DeviceOptions(options.device, options.precision)
+    drawing = Drawing.prepare(options.generator, device)
+    plan = None if options.plan is None else read_plan(options.plan)
+    target = Path(options.sheet)
+    found = make_sheet(
+        pair.source, target, drawing, settings, detector, options.people, pair.is_picture, plan
+    )
+    print(f"{target}: {options.people} people for each of {', '.join(found)}; choose: --person N")
+    return 0
 
 
 def settings_from(options: Namespace) -> Settings:

@@ -99,9 +99,18 @@ class Drawing:
         if truncation is None:
             truncation = self.generator.default_truncation
         return {
-            person: style_of(person, pseudonyms, self.generator, truncation, people.multi_modal)
+            person: style_of(
+                person, pseudonyms, self.generator, truncation, people.multi_modal, people.person
+            )
             for person in sorted({track.person for track in plan.tracks})
         }
+
+    @staticmethod
+    def keyed(plan: Plan, people: PersonOptions) -> frozenset[str]:
+        """Return the people of a plan whose pseudonym comes from the key."""
+        pseudonyms = Pseudonyms(people.seed, people.pseudonym_key, b"")
+        labels = {track.person for track in plan.tracks}
+        return frozenset(label for label in labels if pseudonyms.source_of(label) == "key")
 
     def describe(self) -> dict[str, Any]:
         """Plain values for the manifest."""
@@ -111,6 +120,7 @@ class Drawing:
             "weights_sha256": self.sha256 or None,
             "image_size": size,
             "precision": self.precision,
+            "licence": getattr(self.generator, "licence", None),
         }
 
 

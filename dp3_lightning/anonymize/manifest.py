@@ -34,6 +34,7 @@ class Outcome:
         unresolved: those still found afterwards.
         unchecked: frames in which that detection failed.
         distances: track to distances between drawn and real face.
+        redraws: person to the number of drawn people that were refused as too alike.
     """
 
     n_frames: int = 0
@@ -47,6 +48,7 @@ class Outcome:
     unresolved: list[tuple[int, list[float]]] = field(default_factory=list)
     unchecked: list[int] = field(default_factory=list)
     distances: dict[int, list[float]] = field(default_factory=dict)
+    redraws: dict[str, int] = field(default_factory=dict)
 
     @property
     def safe(self) -> bool:
@@ -80,6 +82,7 @@ class Outcome:
         self.blurred += other.blurred
         self.unresolved += other.unresolved
         self.unchecked += other.unchecked
+        self.redraws |= other.redraws
         self.add_distances(other.distances)
 
     def alike(self, plan: Plan, threshold: float) -> dict[int, float]:
@@ -151,7 +154,11 @@ def manifest_of(
             "missing_at_the_end": outcome.missing_tail,
             "detector_failed_blurred": plan.undetected,
         },
-        "faces": {"drawn": outcome.n_drawn, "carried": outcome.n_carried},
+        "faces": {
+            "drawn": outcome.n_drawn,
+            "carried": outcome.n_carried,
+            "people_refused_as_too_alike": outcome.redraws,
+        },
         "tracks": tracks,
         "failures": [asdict(failure) for failure in outcome.failures],
         "verify": {

@@ -27,6 +27,7 @@ class PersonOptions:
             multi-modal truncation; needs weights with ``w_centers``).
         seed: repeatable latents, for research; recorded in the manifest. Default: random ones that
             are forgotten.
+        person: which candidate is drawn, as numbered on the contact sheet of ``--sheet``.
         pseudonym_key: secret by which people who were given a label in the plan get the same face
             in every video.
 
@@ -38,8 +39,10 @@ class PersonOptions:
     multi_modal: bool = False
     seed: int | None = None
     pseudonym_key: str | None = field(default=None, repr=False)
+    person: int = 1
 
     def __post_init__(self) -> None:
+        check_at_least(1, person=self.person)
         if self.truncation is not None:
             check_between(0, 1, truncation=self.truncation)
 

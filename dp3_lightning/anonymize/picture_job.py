@@ -97,7 +97,9 @@ def anonymize_picture(
     options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
     while True:
         outcome = Outcome(n_frames=1)
-        renderer = renderer_for(plan, drawing, styles, options, lambda _: picture)
+        keyed = drawing.keyed(plan, settings.people)
+        renderer = renderer_for(plan, drawing, styles, options, lambda _: picture, keyed=keyed)
+        outcome.redraws = getattr(renderer, "redraws", {})
         rendered = renderer.render([picture], 0)
         outcome.n_drawn, outcome.failures = len(rendered.drawn), rendered.failures
         if settings.check.verify:

@@ -62,9 +62,10 @@ class Pseudonyms:
         message = f"{purpose}\0{person}".encode()
         return hmac.new(material, message, hashlib.sha256).digest()
 
-    def latent(self, person: str, z_dim: int) -> Tensor:
-        """Return ``(1, z_dim)`` from N(0, 1)."""
-        words = np.frombuffer(self._digest(person, "latent"), np.uint32)
+    def latent(self, person: str, z_dim: int, candidate: int = 1) -> Tensor:
+        """Return ``(1, z_dim)`` from N(0, 1); every candidate is another one."""
+        purpose = "latent" if candidate == 1 else f"latent {candidate}"
+        words = np.frombuffer(self._digest(person, purpose), np.uint32)
         drawn = np.random.Generator(np.random.Philox(np.random.SeedSequence(words.tolist())))
         return torch.from_numpy(drawn.standard_normal((1, z_dim), dtype=np.float32))
 
@@ -80,6 +81,7 @@ def style_of(
     generator: GeneratorAdapter,
     truncation: float = 1.0,
     multi_modal: bool = False,
+    candidate: int = 1,
 ) -> Tensor:
     """Return the style that draws a person, ``(1, w_dim)``.
 
@@ -89,11 +91,12 @@ def style_of(
         generator: whose mapping and averages to use.
         truncation: 0 pulls everybody to the average face, 1 leaves the latent as drawn.
         multi_modal: pull to one of the generator's typical people instead of the average.
+        candidate: which of the people that may stand for this person.
 
     Raises:
         ValueError: the generator has no average, or no typical people, to pull to.
     """
-    z = pseudonyms.latent(person, generator.z_dim)
+    z = pseudonyms.latent(person, generator.z_dim, candidate)
     centers = generator.style_centers(multi_modal)
     w = generator.map_latents(z.to(device_of(generator)))
     if truncation >= 1 and not multi_modal:

@@ -25,6 +25,7 @@ def renderer_for(
     options: RenderOptions,
     frame_at: Callable[[int], UInt8Array],
     progress: Callable[[int], None] | None = None,
+    keyed: frozenset[str] = frozenset(),
 ) -> Renderer:
     """Return what renders a plan with a generator.
 
@@ -36,10 +37,11 @@ def renderer_for(
         frame_at: real frame by its index. The face prior looks at all of them once, in order, to
             follow the faces' meshes.
         progress: told the number of frames looked at.
+        keyed: people whose identity comes from a pseudonym key alone.
     """
     generator = drawing.generator
     if options.compat == "dp2" and generator is not None:
         return CompatRenderer(plan, generator, styles, options)
     if isinstance(generator, FacePriorGenerator):
-        return prepare_mesh_renderer(plan, generator, styles, options, frame_at, progress)
+        return prepare_mesh_renderer(plan, generator, styles, options, frame_at, progress, keyed)
     return FaceRenderer(plan, generator, styles, options)

@@ -161,8 +161,9 @@ class VideoJob:
                         options,
                         self._real,
                         lambda done: self.progress("follow", done, total),
+                        self.drawing.keyed(plan, self.settings.people),
                     )
-                part = Outcome()
+                part = Outcome(redraws=dict(getattr(renderer, "redraws", {})))
                 before = workspace.stretch(number - 1) if number else None
                 frames = self._rendered(renderer, start, stop, part, before)
                 self._write_stretch(workspace.stretch(number), frames, start, stop)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dp3_lightning.openvino_runtime import import_openvino
+
 NetworkOutputs = Sequence[npt.NDArray[np.float32]]
 Blob = npt.NDArray[np.float32]
 Network = Callable[[Iterable[Blob]], list[NetworkOutputs]]
@@ -42,8 +44,7 @@ class OpenVINONetwork:
     """
 
     def __init__(self, path: str) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self._core, self._path = openvino.Core(), path
         self._queues: dict[tuple[int, ...], Any] = {}
 
@@ -62,8 +63,7 @@ class OpenVINONetwork:
 
     def _queue(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._queues:
-            import openvino
-
+            openvino = import_openvino()
             model = self._core.read_model(self._path)  # its shape is fixed in the file
             model.reshape({model.inputs[0]: list(shape)})
             options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "bf16"}

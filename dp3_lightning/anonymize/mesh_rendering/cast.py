@@ -227,6 +227,8 @@ class Casting:
         """Move drawn faces to a frame and mix them, ``(h, w, 3)`` float32 RGB in [0, 255]."""
         target = role.target(at)
         corner = np.array([*place.corner, 0.0])
+        if not all(np.isfinite(face.mesh).all() for face, _ in faces):
+            raise ValueError("The mesh of the drawn face has values that are not numbers.")
         sources = [self.warp.source(face.mesh) for face, _ in faces]
         found = self.warp.map(self.warp.target(target) - corner, sources, place.size)
         drawn_scale = float(np.linalg.norm(faces[0][0].mesh[33] - faces[0][0].mesh[263]))

@@ -20,6 +20,7 @@ from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.rendered import Failure
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
+from dp3_lightning.generators.face_prior.latent_model import N_IDENTITY
 from dp3_lightning.generators.face_prior.warp import MeshWarp
 from dp3_lightning.randomness import keyed_generator
 from dp3_lightning.structures import UInt8Array
@@ -38,6 +39,7 @@ def prepare_mesh_renderer(
     options: RenderOptions,
     frame_at: Callable[[int], UInt8Array],
     progress: Callable[[int], None] | None = None,
+    keyed: frozenset[str] = frozenset(),
 ) -> MeshRenderer:
     """Decide how every track is drawn; see ``renderer_for``."""
     mesh = FaceMesh()
@@ -61,7 +63,10 @@ def prepare_mesh_renderer(
     for person in dict.fromkeys(track.person for track in plan.tracks):
         own = {n: m for n, m in motions.items() if plan.tracks[n].person == person}
         try:
-            found = _cast(plan, own, casting, likeness, styles[person], frame_at) if own else {}
+            found = {}
+            if own:
+                by_key = person in keyed
+                found = _cast(plan, own, casting, likeness, styles[person], frame_at, by_key)
         except Exception as error:  # fail closed: without a role a track is blurred
             reason = f"choosing a person failed: {type(error).__name__}: {error}"
             renderer.problems.append(Failure(_first(plan, own), person, reason))
@@ -96,17 +101,27 @@ def _cast(
     likeness: Likeness,
     residual: Tensor,
     frame_at: Callable[[int], UInt8Array],
+    by_key: bool,
 ) -> dict[int, Role]:
     """Choose one person for all tracks of a real one; empty when all draws are too alike."""
     # Whoever is drawn is chosen by the track that shows most.
     order = sorted(motions, key=lambda n: -float(motions[n].usable.sum() * motions[n].scale.mean()))
     for draw in range(_MOST_DRAWS):
         roles: dict[int, Role] = {}
+        identity = None
+        if by_key:  # who it is comes from the key; the context gives light, tone and hair
+            identity = residual.reshape(-1)[:N_IDENTITY].double().cpu().numpy()
         for number in order:
             track = plan.tracks[number]
             known = next(iter(roles.values())).person if roles else None
             roles[number] = casting.role(
-                track.start, track.boxes, motions[number], residual, frame_at, known
+                track.start,
+                track.boxes,
+                motions[number],
+                residual,
+                frame_at,
+                known,
+                identity=identity,
             )
         if all(likeness.is_unlike(roles[n], plan.tracks[n].boxes, frame_at) for n in order[:3]):
             likeness.keep(plan.tracks[order[0]].person, draw)

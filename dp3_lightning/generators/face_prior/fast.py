@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from dp3_lightning.generators.face_prior.synthesis import (
     W_DIM,
     MobileStyleGANSynthesis,
 )
+from dp3_lightning.openvino_runtime import has_openvino, import_openvino
 
 Precision = Literal["32", "bf16"]
 Draw = Callable[[Tensor], Tensor]
@@ -29,11 +29,6 @@ class _OneSize(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         picture: Tensor = self.net(w, self.size)
         return picture
-
-
-def has_openvino() -> bool:
-    """Return whether the faster runtime is installed."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 class FastSynthesis:
@@ -85,8 +80,7 @@ class FastSynthesis:
 
     def _openvino(self, size: int) -> Any:
         if size not in self._compiled:
-            import openvino
-
+            openvino = import_openvino()
             model = _OneSize(self.net, size).eval()
             example = torch.zeros(1, N_STYLES, W_DIM)
             with torch.no_grad():

@@ -1,0 +1,27 @@
+"""OpenVINO, without the messages that it sends about its use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Any, cast
+
+
+def has_openvino() -> bool:
+    """Return whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO with its telemetry off.
+
+    Importing it sends an event by the package ``openvino_telemetry``. Where that cannot be
+    imported, OpenVINO uses a stub of its own, which does nothing.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # an import then fails
+    return importlib.import_module("openvino")
