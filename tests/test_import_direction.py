@@ -22,6 +22,7 @@ BOTTOM = {
     "asset_table",
     "assets",
     "torchvision_compat",
+    "openvino_runtime",
 }
 ALLOWED = {
     "allocator": set(),
@@ -35,14 +36,25 @@ ALLOWED = {
     "randomness": set(),
     "presets": set(),
     "torchvision_compat": set(),
+    "openvino_runtime": set(),
     "asset_table": set(),
     "assets": {"asset_table", "downloads"},
     "optical_flow": {"structures", "numerics"},
     "losses": {"structures", "numerics", "regions", "optical_flow"},
     "video": {"structures", "whole_files"},
-    "faces": {"checks", "structures", "assets", "video", "whole_files"},
+    "faces": {"checks", "openvino_runtime", "structures", "assets", "video", "whole_files"},
     # The face prior knows the geometry of meshes, see test_generators_know_geometry_only.
-    "generators": {"checks", "numerics", "structures", "assets", "presets", "faces"},
+    "generators": {
+        "checks",
+        "numerics",
+        "structures",
+        "assets",
+        "presets",
+        "openvino_runtime",
+        "asset_table",
+        "randomness",
+        "faces",
+    },
     "discriminators": {
         "checks",
         "generators",

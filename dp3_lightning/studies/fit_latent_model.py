@@ -61,10 +61,15 @@ def fit_latent_model(
     expression = signals[:, [SIGNALS.index(name) for name in EXPRESSION]]
     angles = pose_angles(faces.rotation)[:, :2]
     embeddings = column("embedding").astype(np.float64)
+    others = np.concatenate([angles, expression, column("appearance")], axis=1)
+    # Without what tone, glasses, pose and expression explain of it, or a drawn identity would ask
+    # for another tone and for glasses than the context does.
+    design = np.column_stack([others, np.ones(len(others))])
+    rest_of_it = embeddings - design @ np.linalg.lstsq(design, embeddings, rcond=None)[0]
     identity_mean = embeddings.mean(0)
-    axes = np.linalg.svd(embeddings - identity_mean, full_matrices=False)[2][:N_IDENTITY]
-    identity = (embeddings - identity_mean) @ axes.T
-    natural = np.concatenate([angles, expression, column("appearance"), identity], axis=1)
+    axes = np.linalg.svd(rest_of_it, full_matrices=False)[2][:N_IDENTITY]
+    identity = rest_of_it @ axes.T
+    natural = np.concatenate([others, identity], axis=1)
     mean, deviation = natural.mean(0), natural.std(0)
     latents = space.whiten(torch.from_numpy(column("styles"))).double().numpy()
     response, noise, explained = fit_response(

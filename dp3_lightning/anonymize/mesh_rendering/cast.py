@@ -118,6 +118,7 @@ class Casting:
         warp: moves drawn faces.
         every: mean distance of key frames.
         match_colors: fit drawn colours to the visible skin.
+        strength: share of the spread of people who fit.
     """
 
     def __init__(
@@ -126,9 +127,10 @@ class Casting:
         warp: MeshWarp,
         every: int = 16,
         match_colors: bool = True,
+        strength: float = 0.9,
     ) -> None:
         self.painter_of, self.warp, self.every = painter_of, warp, every
-        self.match_colors = match_colors
+        self.match_colors, self.strength = match_colors, strength
 
     def role(
         self,

@@ -35,6 +35,8 @@ _GLASSES_SEEN = 0.3
 _OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
 _SKIN_ABOVE_RING = np.array([3.0, 6.0, 1.0])  # cheeks are lighter and redder than neck and ears
 _SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
+_IDENTITY_SPREAD, _IDENTITY_NOISE = 1.4, 0.25  # people differ, as far as they stay likely
+_MOST_NORM = 1.0  # root mean square of whitened latents
 _ENCODER_GAIN = 1.05  # the encoder's guess of the tone lies a little too near to the mean
 
 
@@ -64,7 +66,8 @@ class Person:
         style: ``(512,)`` of the look, which expressions leave alone.
         frontal: ``(468, 3)`` mesh at rest.
         skin: wanted tone, in deviations, ``(3,)``.
-        embedding: identity of the person at rest; None until somebody asks.
+        face: drawn at rest.
+        glasses: how much the drawn face looks as if it wore glasses, in deviations.
     """
 
     latent: FloatArray = field(repr=False)
@@ -72,6 +75,7 @@ class Person:
     frontal: FloatArray = field(repr=False)
     skin: FloatArray
     face: DrawnFace = field(repr=False)
+    glasses: float = 0.0
 
 
 class PersonPainter:
@@ -199,16 +203,20 @@ class PersonPainter:
             beard: float(np.clip(predicted[beard], -0.6, 1.2)),
             lips: float(np.clip(predicted[lips], -1.5, 0.2)),
         }
+        noise = [0.25] * len(wanted)
         if identity is not None:
-            wanted |= dict(zip(model.identity, identity, strict=True))
+            wanted |= dict(zip(model.identity, _IDENTITY_SPREAD * identity, strict=False))
+            noise += [_IDENTITY_NOISE] * (len(wanted) - len(noise))
         indices = list(wanted)
-        gain = model.gain(indices, driven_noise=0.25)
+        gain = model.gain(indices, driven_noise=noise)
         target = np.clip(np.array(list(wanted.values())), -_LIMIT, _LIMIT)
-        u = u + gain @ (target - predicted[indices])
-        u = self._corrected(u, rest, skin)
+        u = _within(u + gain @ (target - predicted[indices]))
+        u = _within(self._corrected(u, rest, skin))
         style = self.generator.space.color(torch.from_numpy(u).float())
         face = self.draw(u, style)
-        return Person(u, style, face.frontal, skin, face)
+        seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
+        worn = float(model.standardise(seen[3:4], [glasses])[0])
+        return Person(u, style, face.frontal, skin, face, worn)
 
     @property
     def _skin_indices(self) -> list[int]:
@@ -264,6 +272,11 @@ class PersonPainter:
             trust = np.array([0.3, 0.0, 0.0])
         tone_wanted: FloatArray = (1 - trust) * expected + trust * around
         return tone_wanted
+
+
+def _within(u: FloatArray) -> FloatArray:
+    """Pull a latent back to where the network was made to draw; far out, faces dissolve."""
+    return u * min(1.0, _MOST_NORM / max(float(np.sqrt(np.mean(u**2))), 1e-9))
 
 
 def motion_values(angles: FloatArray, signals: FloatArray) -> FloatArray:

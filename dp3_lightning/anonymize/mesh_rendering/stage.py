@@ -29,6 +29,8 @@ __all__ = ["MeshRenderer", "prepare_mesh_renderer"]
 
 _EVERY = 16  # frames from one key face to the next, on average
 _MOST_DRAWS = 4  # of people for one real person; then the track is blurred
+_MOST_WITH_GLASSES, _GLASSES = 5, 0.3  # draws of people with glasses, in deviations of the score
+_KEYED_STRENGTH = 0.6  # what is drawn beside the identity must not blur it across videos
 TOO_ALIKE = "every drawn person looked too much like the real one"
 
 
@@ -51,7 +53,13 @@ def prepare_mesh_renderer(
     def painter_of(size: int) -> PersonPainter:
         return PersonPainter(generator, FaceMesh(), size)
 
-    casting = Casting(painter_of, MeshWarp(generator.model.reference), every, options.color_match)
+    casting = Casting(
+        painter_of,
+        MeshWarp(generator.model.reference),
+        every,
+        options.color_match,
+        generator.strength,
+    )
     renderer = MeshRenderer(plan, {}, casting, options)
     renderer.problems = [Failure(i, person, reason) for i, person, reason in meter.failures]
     motions = {}
@@ -106,11 +114,11 @@ def _cast(
     """Choose one person for all tracks of a real one; empty when all draws are too alike."""
     # Whoever is drawn is chosen by the track that shows most.
     order = sorted(motions, key=lambda n: -float(motions[n].usable.sum() * motions[n].scale.mean()))
-    for draw in range(_MOST_DRAWS):
+    draw = 0
+    for attempt in range(_MOST_DRAWS + _MOST_WITH_GLASSES):
         roles: dict[int, Role] = {}
-        identity = None
-        if by_key:  # who it is comes from the key; the context gives light, tone and hair
-            identity = residual.reshape(-1)[:N_IDENTITY].double().cpu().numpy()
+        # Who it is comes from the draw alone; the context gives light, tone and hair.
+        identity = residual.reshape(-1)[:N_IDENTITY].double().cpu().numpy()
         for number in order:
             track = plan.tracks[number]
             known = next(iter(roles.values())).person if roles else None
@@ -121,13 +129,20 @@ def _cast(
                 residual,
                 frame_at,
                 known,
+                strength=_KEYED_STRENGTH if by_key else casting.strength,
                 identity=identity,
             )
-        if all(likeness.is_unlike(roles[n], plan.tracks[n].boxes, frame_at) for n in order[:3]):
-            likeness.keep(plan.tracks[order[0]].person, draw)
-            return roles
         # Another person, as random as the first and as repeatable.
         key = int(residual.double().sum() * 1e6)
         residual = torch.randn(residual.shape, generator=keyed_generator(key, "another draw"))
+        worn = next(iter(roles.values())).person.glasses
+        if worn > _GLASSES and attempt < _MOST_WITH_GLASSES:
+            continue  # glasses come and go from one drawing to the next
+        if all(likeness.is_unlike(roles[n], plan.tracks[n].boxes, frame_at) for n in order[:3]):
+            likeness.keep(plan.tracks[order[0]].person, draw)
+            return roles
+        draw += 1
+        if draw == _MOST_DRAWS:
+            break
     likeness.keep(plan.tracks[order[0]].person, _MOST_DRAWS)
     return {}

@@ -42,7 +42,8 @@ class LatentModel:
     """Attributes as linear functions of the latent, and the spread of people who fit a context.
 
     Attributes are standardised: 0 is the mean of random people, 1 a standard deviation. Their
-    order: :data:`MOTION`, :data:`LOOK`, then principal components of the identity embedding.
+    order: :data:`MOTION`, :data:`LOOK`, then principal components of what these do not explain of
+    the identity embedding.
 
     Attributes:
         response: ``(512, n)`` latent to attributes.
@@ -122,7 +123,7 @@ class LatentModel:
         self,
         driven: Sequence[int],
         kept: Sequence[int] = (),
-        driven_noise: float = 0.25,
+        driven_noise: float | Sequence[float] = 0.25,
         kept_noise: float = 0.1,
     ) -> FloatArray:
         """Return by how much the latent follows wanted changes of attributes, ``(512, driven)``.
@@ -133,14 +134,16 @@ class LatentModel:
         Args:
             driven: indices of the attributes to change.
             kept: indices of those to keep.
-            driven_noise: how far a wanted change may be missed, of the unexplained variance.
+            driven_noise: how far a wanted change may be missed, of the unexplained variance; one
+                number, or one for each driven attribute.
             kept_noise: the same for the kept ones.
         """
-        key = (tuple(driven), tuple(kept), driven_noise, kept_noise)
+        every = [driven_noise] * len(driven) if isinstance(driven_noise, float) else driven_noise
+        key = (tuple(driven), tuple(kept), tuple(every), kept_noise)
         if key not in self._gains:
             both = [*driven, *kept]
             response = self.response[:, both]
-            shares = np.array([driven_noise] * len(driven) + [kept_noise] * len(kept))
+            shares = np.array([*every, *[kept_noise] * len(kept)])
             noise = np.diag(shares * np.diag(self.noise)[both])
             total = response.T @ self.spread @ response + noise
             gain = np.linalg.solve(total, response.T @ self.spread).T[:, : len(driven)]
