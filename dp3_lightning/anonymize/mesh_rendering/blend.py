@@ -207,19 +207,22 @@ def _band(place: Cover) -> npt.NDArray[np.bool_]:
 
 def _field(real: Float32Array, drawn: Float32Array, place: Cover, grey: bool) -> Float32Array:
     """Smooth differences of colour along the border: shade on one side, light on the other."""
-    band = _band(place)
-    weight = (skin_likeness(real) if not grey else np.ones(real.shape[:2])) * band
-    difference = real - drawn
-    near = np.exp(-0.5 * ((difference / np.array([9.0, 6.0, 6.0])) ** 2).sum(2))
-    weight = (weight * near).astype(np.float32)
     height, width = place.size
     step = max(1, int(place.half_height / 16))
     small = (max(width // step, 2), max(height // step, 2))
+    # Weighted before shrinking, so that nothing inside the mask is looked at.
+    band = _band(place).astype(np.float32)
+    sums = [np.dstack([(real - drawn) * band[..., None], band]), real * band[..., None]]
+    sums = [cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in sums]
+    share = sums[0][..., 3]
+    difference = sums[0][..., :3] / np.maximum(share, 1e-4)[..., None]
+    color = sums[1] / np.maximum(share, 1e-4)[..., None]
+    weight = share if grey else share * skin_likeness(color)
+    weight = weight * np.exp(-0.5 * ((difference / np.array([9.0, 6.0, 6.0])) ** 2).sum(2))
     sigma = max(_FIELD_SIGMA * place.half_height / step, 0.5)
-    stacked = np.dstack([difference * weight[..., None], weight])
-    stacked = cv2.resize(stacked, small, interpolation=cv2.INTER_AREA)
-    stacked = cv2.GaussianBlur(stacked, (0, 0), sigma)
-    field = stacked[..., :3] / (stacked[..., 3:] + 0.02)
+    spread = np.dstack([difference * weight[..., None], weight]).astype(np.float32)
+    spread = cv2.GaussianBlur(spread, (0, 0), sigma)
+    field = spread[..., :3] / (spread[..., 3:] + 0.02)
     field = np.clip(field, -_MOST_FIELD, _MOST_FIELD)
     if grey:
         field[..., 1:] = 0

@@ -19,7 +19,7 @@ from dp3_lightning.faces.expression import (
 )
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
-from dp3_lightning.generators.face_prior.latent_model import EXPRESSION, MOTION
+from dp3_lightning.generators.face_prior.latent_model import EXPRESSION, LOOK, MOTION
 from dp3_lightning.generators.face_prior.rim import extend_skin
 from dp3_lightning.generators.face_prior.synthesis import N_STYLES
 from dp3_lightning.structures import FloatArray, UInt8Array
@@ -29,9 +29,10 @@ _DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
 _EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
 _MOST_YAW, _MOST_PITCH = 30.0, 15.0  # degrees that are drawn; the warp turns further
 _LIMIT = 3.0  # standard deviations that attributes are driven to
+_CLOSE_ENOUGH = 0.25  # mean error in deviations that is not worth a second drawing
 _STEP = 0.7  # of a measured error that one correction undoes
 _BARE_EYES, _BARE_FOREHEAD = -1.0, 1.0  # wanted glasses and forehead, in deviations
-_GLASSES_SEEN = 0.3
+_GLASSES_SEEN, _FRINGE_SEEN = 0.3, 0.5
 _OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
 _SKIN_ABOVE_RING = np.array([3.0, 6.0, 1.0])  # cheeks are lighter and redder than neck and ears
 _SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
@@ -67,7 +68,7 @@ class Person:
         frontal: ``(468, 3)`` mesh at rest.
         skin: wanted tone, in deviations, ``(3,)``.
         face: drawn at rest.
-        glasses: how much the drawn face looks as if it wore glasses, in deviations.
+        flawed: whether the face wears glasses or a fringe, which come and go between key faces.
     """
 
     latent: FloatArray = field(repr=False)
@@ -75,7 +76,7 @@ class Person:
     frontal: FloatArray = field(repr=False)
     skin: FloatArray
     face: DrawnFace = field(repr=False)
-    glasses: float = 0.0
+    flawed: bool = False
 
 
 class PersonPainter:
@@ -151,18 +152,36 @@ class PersonPainter:
         wanted = np.clip(model.standardise(_drawable(motion), which), -_LIMIT, _LIMIT)
         gain = model.gain(which, self.kept)
         u = person.latent + gain @ (wanted - model.standardise(person.face.motion, which))
-        best: tuple[float, DrawnFace] | None = None
+        best: tuple[float, DrawnFace, FloatArray] | None = None
         for attempt in range(corrections + 1):
             face = self.draw(u, person.style)
             error = wanted - model.standardise(face.motion, which)
             size = float(np.abs(error).mean())
             if best is None or size < best[0]:
-                best = (size, face)
+                best = (size, face, u)
+            if size < _CLOSE_ENOUGH:
+                break
             if attempt < corrections:
                 u = u + _STEP * gain @ error
         assert best is not None
-        face = best[1]
+        face = self._without_glasses(best[1], best[2], person)
         return replace(face, picture=extend_skin(face.picture, face.mesh))
+
+    def _without_glasses(self, face: DrawnFace, u: FloatArray, person: Person) -> DrawnFace:
+        """Draw a face again that has put on glasses, and keep the barer one."""
+        model = self.model
+        index = model.index("glasses")
+        worn = self._look(face)[index[0] - len(MOTION)]
+        if worn < _GLASSES_SEEN:
+            return face
+        kept = [*model.motion, *model.index("skin_l", "skin_a", "skin_b", "forehead")]
+        again = self.draw(u + model.gain(index, kept)[:, 0] * (-0.8 - worn), person.style)
+        return again if self._look(again)[index[0] - len(MOTION)] < worn else face
+
+    def _look(self, face: DrawnFace) -> FloatArray:
+        """Measure how a drawn face looks, in deviations, see ``LOOK``."""
+        seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
+        return self.model.standardise(seen, self.model.index(*LOOK))
 
     # ---- choosing
 
@@ -214,9 +233,9 @@ class PersonPainter:
         u = _within(self._corrected(u, rest, skin))
         style = self.generator.space.color(torch.from_numpy(u).float())
         face = self.draw(u, style)
-        seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
-        worn = float(model.standardise(seen[3:4], [glasses])[0])
-        return Person(u, style, face.frontal, skin, face, worn)
+        worn, bare = self._look(face)[3:5]
+        flawed = bool(worn > _GLASSES_SEEN or bare < _FRINGE_SEEN)
+        return Person(u, style, face.frontal, skin, face, flawed)
 
     @property
     def _skin_indices(self) -> list[int]:
@@ -225,14 +244,12 @@ class PersonPainter:
     def _corrected(self, u: FloatArray, rest: FloatArray, skin: FloatArray) -> FloatArray:
         """Measure what is drawn, and feed back the errors of expression, tone and glasses."""
         model = self.model
-        (glasses,) = model.index("glasses")
+        glasses, forehead = model.index("glasses", "forehead")
         wanted = np.clip(model.standardise(rest, model.motion), -_LIMIT, _LIMIT)
         look = self._skin_indices
         for _ in range(2):
             face = self.draw(u)
-            seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
-            tone = (seen[:3] - model.mean[look]) / model.deviation[look]
-            spectacles = model.standardise(seen[3:4], [glasses])[0]
+            tone, (spectacles, bare) = (seen := self._look(face))[:3], seen[3:5]
             driven = [*model.motion, *look]
             error = np.concatenate(
                 [
@@ -243,6 +260,9 @@ class PersonPainter:
             if spectacles > _GLASSES_SEEN:
                 driven.append(glasses)
                 error = np.append(error, -0.6 - spectacles)
+            if bare < _BARE_FOREHEAD / 2:
+                driven.append(forehead)
+                error = np.append(error, _BARE_FOREHEAD - bare)
             u = u + model.gain(driven, model.identity, kept_noise=1.0) @ error
         return u
 

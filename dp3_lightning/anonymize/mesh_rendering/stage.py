@@ -29,7 +29,7 @@ __all__ = ["MeshRenderer", "prepare_mesh_renderer"]
 
 _EVERY = 16  # frames from one key face to the next, on average
 _MOST_DRAWS = 4  # of people for one real person; then the track is blurred
-_MOST_WITH_GLASSES, _GLASSES = 5, 0.3  # draws of people with glasses, in deviations of the score
+_MOST_FLAWED = 5  # draws of people with glasses or a fringe that are refused
 _KEYED_STRENGTH = 0.6  # what is drawn beside the identity must not blur it across videos
 TOO_ALIKE = "every drawn person looked too much like the real one"
 
@@ -115,7 +115,7 @@ def _cast(
     # Whoever is drawn is chosen by the track that shows most.
     order = sorted(motions, key=lambda n: -float(motions[n].usable.sum() * motions[n].scale.mean()))
     draw = 0
-    for attempt in range(_MOST_DRAWS + _MOST_WITH_GLASSES):
+    for attempt in range(_MOST_DRAWS + _MOST_FLAWED):
         roles: dict[int, Role] = {}
         # Who it is comes from the draw alone; the context gives light, tone and hair.
         identity = residual.reshape(-1)[:N_IDENTITY].double().cpu().numpy()
@@ -135,9 +135,9 @@ def _cast(
         # Another person, as random as the first and as repeatable.
         key = int(residual.double().sum() * 1e6)
         residual = torch.randn(residual.shape, generator=keyed_generator(key, "another draw"))
-        worn = next(iter(roles.values())).person.glasses
-        if worn > _GLASSES and attempt < _MOST_WITH_GLASSES:
-            continue  # glasses come and go from one drawing to the next
+        flawed = next(iter(roles.values())).person.flawed
+        if flawed and attempt < _MOST_FLAWED:
+            continue
         if all(likeness.is_unlike(roles[n], plan.tracks[n].boxes, frame_at) for n in order[:3]):
             likeness.keep(plan.tracks[order[0]].person, draw)
             return roles

@@ -21,7 +21,7 @@ class Node:
         kind: OpenVINO's name of the operation, such as ``Convolution`` or ``Const``.
         value: of a float32 constant; None for everything else.
         inputs: operations that it reads, by port.
-        users: operations that read its output, in the order of the file.
+        users: operations that read its output, by the port at which they read it.
     """
 
     name: str
