@@ -49,8 +49,8 @@ def appearance(picture: UInt8Array, points: Points) -> FloatArray:
 
     Returns:
         ``(7,)``: the skin's CIELAB, the logarithm of how much like glasses the eyes look, the share
-        of the upper forehead that has the skin's colour, how much darker the chin is than the
-        cheeks, and how far the lips are from the skin in colour.
+        of the upper forehead that has the skin's colour, how much lighter the chin is than the
+        cheeks (below 0: a beard), and how far the lips are from the skin in colour.
     """
     lab = lab_of(picture)
     skin = face_color(lab, points)

@@ -134,10 +134,10 @@ def pack_weights(checkpoint: Path, faces: Path, out: Path) -> None:
     residuals, explained = residuals_of(encoder, faces, space)
     print(f"{explained:.3f} of the variance of styles explained on faces it never saw")
     model, quality = fit_latent_model(shards, space, residuals)
+    if not np.isfinite(model.response).all():
+        raise ValueError("The fitted model has values that are not numbers; use other faces.")
     print("explained by latents: " + ", ".join(f"{k} {v:.2f}" for k, v in quality.items()))
     save_file(halves, out / "context_encoder.safetensors")
     model.save(out / "latent_model.safetensors")
     size = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     print(f"{out}: {size / 1e6:.1f} MB", file=sys.stderr)
-    if not np.isfinite(model.response).all():
-        raise ValueError("The fitted model has values that are not numbers; use other faces.")

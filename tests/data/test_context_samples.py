@@ -105,6 +105,20 @@ def test_most_of_what_surrounds_the_face_is_known(samples: ContextSamples) -> No
     assert np.std(shares) > 0.05  # windows and borders differ
 
 
+def test_every_face_and_epoch_has_other_light(tmp_path: Path) -> None:
+    grey = [np.full((256, 256, 3), 128, np.uint8)] * 8
+    samples = ContextSamples([write_shard(tmp_path, 0, grey)])
+    seen = []
+    for epoch in range(2):
+        samples.epoch = epoch
+        for sample in (samples[n] for n in range(8)):
+            seen.append(sample["aligned"][:, sample["known"][0] > 0.5].mean(1))
+    levels = torch.stack(seen)
+    assert (levels.std(0) > 0.05).all()
+    assert ((levels.max(1).values - levels.min(1).values) > 0.02).sum() > 4  # colour casts
+    assert ((levels[:8] - levels[8:]).abs().amax(1) > 0.01).all()
+
+
 def test_samples_depend_on_seed_epoch_and_index_alone(samples: ContextSamples) -> None:
     first = samples[2]
     _ = samples[4]

@@ -24,6 +24,14 @@ def test_rule_by_hand() -> None:
     np.testing.assert_allclose(shown(matrix, corners), [[0, 0], [200, 200]], atol=1e-9)
 
 
+def test_axes_follow_eyes_and_mouth_alike() -> None:
+    five = np.array([[40, 50], [80, 50], [70, 70], [65, 90], [95, 90]], float)
+    # Across (40, 0), down (20, 40): the axis to the right is (40, 0) + (40, -20).
+    matrix = align_matrix(five, 100)
+    assert matrix[0, 1] / matrix[0, 0] == pytest.approx(-20 / 80)
+    assert matrix[1, 0] / matrix[1, 1] == pytest.approx(20 / 80)
+
+
 @pytest.mark.parametrize("roll", [15.0, -70.0, 180.0])
 @pytest.mark.parametrize("scale", [0.3, 2.5])
 def test_faces_look_alike_however_they_lie(roll: float, scale: float) -> None:

@@ -265,6 +265,18 @@ def _spread(usable: np.ndarray, n: int) -> list[int]:
     return sorted({int(usable[i]) for i in at})
 
 
+def _part(frame: UInt8Array, matrix: FloatArray) -> tuple[UInt8Array, FloatArray]:
+    """Return the part of a frame that an aligned picture shows, and its upper left corner."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    square = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * _ALIGNED
+    corners = (square - matrix[:, 2]) @ inverse.T
+    margin = 0.1 * float(np.ptp(corners, axis=0).max()) + 4
+    limit = np.array([frame.shape[1], frame.shape[0]])
+    low = np.clip(np.floor(corners.min(0) - margin), 0, limit - 1).astype(int)
+    high = np.clip(np.ceil(corners.max(0) + margin), low + 1, limit).astype(int)
+    return frame[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
+
+
 def context_of(frame: UInt8Array, box: Sequence[float], five: FloatArray) -> tuple[Tensor, Tensor]:
     """Cut what surrounds a face, aligned, without the face.
 
@@ -277,6 +289,9 @@ def context_of(frame: UInt8Array, box: Sequence[float], five: FloatArray) -> tup
         ``(3, 128, 128)`` in [-1, 1] and ``(1, 128, 128)`` in [0, 1], 1 where it may be looked at.
     """
     matrix = align_matrix(five, _ALIGNED)
+    frame, corner = _part(frame, matrix)
+    matrix[:, 2] += matrix[:, :2] @ corner
+    box = [box[0] - corner[0], box[1] - corner[1], box[2] - corner[0], box[3] - corner[1]]
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     known = np.ones(frame.shape[:2], np.float32)
     grow = _HOLE_MARGIN * max(box[2] - box[0], box[3] - box[1]) / 2

@@ -188,7 +188,7 @@ class FacePriorGenerator(GeneratorAdapter):
         place = placement_of(keep_mask, conditions)
         size = [len(place), 3, INPUT_SIZE, INPUT_SIZE]
         grid = F.affine_grid(place, size, align_corners=False)
-        seen = torch.cat([condition * keep_mask, keep_mask], 2).flatten(0, 1)
+        seen = torch.cat([condition * (keep_mask > 0), keep_mask], 2).flatten(0, 1)
         sampled = F.grid_sample(seen, grid, align_corners=False)  # zeros: nothing is known there
         known = sampled[:, 3:]
         aligned = sampled[:, :3] / known.clamp_min(1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ def export_face_prior(
             jit: Any = torch.jit  # its functions carry no types
             size = (2, 3, INPUT_SIZE, INPUT_SIZE)
             example = (torch.zeros(size), torch.ones(2, 1, INPUT_SIZE, INPUT_SIZE))
-            encoder = generator.encoder.cpu().eval()
+            encoder = copy.deepcopy(generator.encoder).cpu().eval()
             jit.save(jit.trace(encoder, example, check_trace=False), str(written))
         written.replace(path)
     return path

@@ -8,7 +8,7 @@ all, are measured as not changing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -77,9 +77,10 @@ class LatentModel:
         """Write the model, large matrices in half precision."""
         half = {"response", "spread", "noise", "identity_axes"}
         rows = {
-            name: np.ascontiguousarray(value, np.float16 if name in half else np.float32)
-            for name, value in vars(self).items()
-            if isinstance(value, np.ndarray)
+            name: np.ascontiguousarray(
+                getattr(self, name), np.float16 if name in half else np.float32
+            )
+            for name in (field.name for field in fields(self))  # not what was derived from them
         }
         save_file(rows, path)
 
@@ -94,7 +95,11 @@ class LatentModel:
         Raises:
             ValueError: an unknown name.
         """
-        return [(MOTION + LOOK).index(name) for name in names]
+        known = MOTION + LOOK
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"Expected attributes among {list(known)}, got {unknown}.")
+        return [known.index(name) for name in names]
 
     @property
     def identity(self) -> list[int]:
@@ -138,7 +143,9 @@ class LatentModel:
                 number, or one for each driven attribute.
             kept_noise: the same for the kept ones.
         """
-        every = [driven_noise] * len(driven) if isinstance(driven_noise, float) else driven_noise
+        every = (
+            [driven_noise] * len(driven) if isinstance(driven_noise, int | float) else driven_noise
+        )
         key = (tuple(driven), tuple(kept), tuple(every), kept_noise)
         if key not in self._gains:
             both = [*driven, *kept]

@@ -344,7 +344,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_missing_weights() -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"No weights of .*none\.safetensors"):
         FacePriorGenerator(weights="none.safetensors")
 
 

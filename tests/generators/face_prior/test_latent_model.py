@@ -98,9 +98,19 @@ def test_gain_of_one_attribute_by_hand() -> None:
     np.testing.assert_allclose(model.gain([2])[:, 0], expected)
     exact = model.spread @ column / (column @ model.spread @ column)
     np.testing.assert_allclose(model.gain([2], driven_noise=0.0)[:, 0], exact)
-    held = [model.predict(model.gain([2], [0], 0, noise)[:, 0])[0] for noise in (0, 0.1, 1e9)]
+    held = [model.predict(model.gain([2], [0], 0.0, noise)[:, 0])[0] for noise in (0, 0.1, 1e9)]
     assert held[0] == pytest.approx(0, abs=1e-9)
     assert 0 < abs(held[1]) < abs(held[2])
+
+
+def test_noise_of_each_driven_attribute() -> None:
+    model = small_model(noise=2.0)
+    both = [0, 2, 1]
+    response, noise = model.response[:, both], np.diag([0.1 * 2.2, 0.5 * 2.2, 0.1 * 2.2])
+    total = response.T @ model.spread @ response + noise
+    expected = (model.spread @ response @ np.linalg.inv(total))[:, :2]
+    np.testing.assert_allclose(model.gain([0, 2], [1], [0.1, 0.5]), expected)
+    np.testing.assert_allclose(model.gain([2], [0], 1), model.gain([2], [0], [1.0]))
 
 
 def test_standardised_values() -> None:

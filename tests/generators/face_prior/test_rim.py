@@ -58,6 +58,22 @@ def test_hair_over_the_rim_of_the_face_goes_too() -> None:
     assert share_of(filled, HAIR)[ring].mean() < 0.1
 
 
+def test_a_fringe_goes_and_brows_stay() -> None:
+    size, mesh = 256, aligned_mesh(256)
+    picture = painted(mesh - [0.5, 0.5, 0.0], size)
+    brows = mesh[[105, 334], 1].mean()
+    forehead = brows - mesh[10, 1]
+    fringe = slice(0, int(brows - 0.55 * forehead))
+    picture[fringe] = HAIR
+    brow_rows = slice(int(brows) - 3, int(brows) + 4)
+    picture[brow_rows, 95:160] = HAIR
+    filled = extend_skin(picture, mesh)
+    center = slice(size // 2 - 25, size // 2 + 25)
+    seen = share_of(filled, HAIR)[int(mesh[10, 1]) : fringe.stop - 4, center]
+    assert seen.max() < 0.25
+    assert np.array_equal(filled[brow_rows, 100:156], picture[brow_rows, 100:156])
+
+
 def test_each_side_goes_on_in_its_own_tone() -> None:
     size, mesh = 256, aligned_mesh(256)
     light, dark = np.array(SKIN), np.array(SKIN) - 30

@@ -128,6 +128,10 @@ def test_every_pixel_comes_from_somewhere(yaw: float) -> None:
         drawn = within(aligned_mesh(DRAWN), (DRAWN, DRAWN), 1.2)
         columns, rows = np.floor(found.maps[0][outline]).astype(int).T
         assert drawn[rows, columns].all()
+        jaw = within(target, region, 1.36) & ~found.inside & (centers(region)[..., 1] > 150)
+        assert jaw.sum() > 50  # beyond all triangles the nearest ones go on
+        columns, rows = np.floor(found.maps[0][jaw]).astype(int).T
+        assert within(aligned_mesh(DRAWN), (DRAWN, DRAWN), 1.1)[rows, columns].all()
 
 
 def test_a_face_outside_the_region_and_a_flat_one() -> None:
