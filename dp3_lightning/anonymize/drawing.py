@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,8 @@ from dp3_lightning.generators import (
 )
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 
+_MOST_REDRAWS = 3
+_FAR = 1000  # candidates between one draw and the next of a person who had to be drawn anew
 _DTYPES = {"auto": torch.float32, "32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -86,8 +89,25 @@ class Drawing:
         adapter = adapter.to(where).eval()
         return cls(adapter, Path(name).name, digest, precision=precision)
 
-    def styles(self, plan: Plan, people: PersonOptions, secret: bytes) -> dict[str, Tensor]:
+    @property
+    def redraws(self) -> int:
+        """How often somebody is drawn anew whose drawn face passed for the real one."""
+        return _MOST_REDRAWS if isinstance(self.generator, FacePriorGenerator) else 0
+
+    def styles(
+        self,
+        plan: Plan,
+        people: PersonOptions,
+        secret: bytes,
+        redraws: Mapping[str, int] | None = None,
+    ) -> dict[str, Tensor]:
         """Return the style of everybody in a plan.
+
+        Args:
+            plan: who is there.
+            people: how they are chosen.
+            secret: of the run.
+            redraws: person to the number of draws whose result was taken for the real person.
 
         Raises:
             ValueError: seed and key together, or a truncation that the generator does not know.
@@ -100,7 +120,12 @@ class Drawing:
             truncation = self.generator.default_truncation
         return {
             person: style_of(
-                person, pseudonyms, self.generator, truncation, people.multi_modal, people.person
+                person,
+                pseudonyms,
+                self.generator,
+                truncation,
+                people.multi_modal,
+                people.person + _FAR * (redraws or {}).get(person, 0),
             )
             for person in sorted({track.person for track in plan.tracks})
         }

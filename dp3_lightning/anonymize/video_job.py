@@ -104,16 +104,25 @@ class VideoJob:
     def _run_in(self, workspace: Workspace) -> Outcome:
         # As the file has it, rounding included: a run that goes on must find the same plan.
         plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
-        self.styles = self.drawing.styles(plan, self.settings.people, workspace.secret)
-        # A drawn face that passes for the real person is blurred instead, which can go on only
-        # until every track is.
+        redraws: dict[str, int] = {}
+        # A drawn face that passes for the real person is drawn anew a few times, where drawing
+        # finds somebody else, and then blurred, which can go on only until every track is.
         while True:
+            people = self.settings.people
+            self.styles = self.drawing.styles(plan, people, workspace.secret, redraws)
             self.outcome = Outcome(n_frames=len(self.reader), missing_tail=self.reader.missing_tail)
             self._render(plan, workspace)
             alike = self.outcome.alike(plan, self.embedder.threshold) if self.embedder else {}
             if not alike:
                 break
-            plan = workspace.keep_plan(plan.with_blur(alike))
+            again = {plan.tracks[number].person for number in alike}
+            again = {person for person in again if redraws.get(person, 0) < self.drawing.redraws}
+            redraws |= {person: redraws.get(person, 0) + 1 for person in again}
+            blurred = {n: d for n, d in alike.items() if plan.tracks[n].person not in again}
+            if blurred:
+                plan = workspace.keep_plan(plan.with_blur(blurred))
+        for person, times in redraws.items():
+            self.outcome.redraws[person] = self.outcome.redraws.get(person, 0) + times
         self._finish(plan, workspace)
         return self.outcome
 
@@ -150,7 +159,8 @@ class VideoJob:
         self.stretches = []
         for number, start in enumerate(range(0, total, _STRETCH_FRAMES)):
             stop = min(start + _STRETCH_FRAMES, total)
-            key = digest_of([_slice(plan, start, stop + 1), plan.undetected, plan.lost])
+            drawn_by = {name: style.flatten().tolist() for name, style in self.styles.items()}
+            key = digest_of([_slice(plan, start, stop + 1), plan.undetected, plan.lost, drawn_by])
             record = workspace.record(number, key)
             if record is None:
                 if renderer is None:

@@ -36,12 +36,14 @@ class LatentAnchorLoss(LossCallback):
         self._start: list[nn.Module] = []
         self._trained: list[nn.Module] = []
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep a frozen copy of the encoder, before a checkpoint's weights come in.
 
         Raises:
             MisconfigurationException: the module's generator has no context encoder.
         """
+        if stage != "fit":
+            return
         generator = getattr(pl_module, "generator", None)
         if not isinstance(generator, nn.Module) or not hasattr(generator, "guess_clip"):
             raise MisconfigurationException(
@@ -49,7 +51,11 @@ class LatentAnchorLoss(LossCallback):
                 f"{type(generator).__name__}: remove it, or use FacePriorGenerator."
             )
         frozen = copy.deepcopy(generator.get_submodule("encoder")).eval().requires_grad_(False)
-        self._start, self._trained = [frozen.to(pl_module.device)], [generator]
+        self._start, self._trained = [frozen], [generator]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the copy to where the module computes."""
+        self._start = [frozen.to(pl_module.device) for frozen in self._start]
 
     def compute_loss(self, step: GeneratorStep) -> Tensor:
         """Return the mean over clips, frames and axes of the whitened latent."""

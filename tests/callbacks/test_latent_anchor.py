@@ -197,8 +197,6 @@ def test_a_run_starts_at_zero_and_grows(first_run: tuple[Tuner, Path]) -> None:
     assert "Linear" not in text
 
 
-# Take the mark off with the patch.
-@pytest.mark.xfail(reason="Lightning restores weights before `on_fit_start`: the anchor moves")
 def test_a_run_that_goes_on_keeps_its_anchor(first_run: tuple[Tuner, Path], tmp_path: Path) -> None:
     module, path = first_run
     later, _ = fit(tmp_path, 4, path)
@@ -226,9 +224,7 @@ def test_the_face_prior_can_be_anchored() -> None:
     assert term.compute_loss(step).item() == pytest.approx(0, abs=1e-9)
 
 
-# Take the mark off with the patch.
 @pytest.mark.assets
-@pytest.mark.xfail(reason="a new generator is in training mode, and Lightning leaves it there")
 def test_batch_norms_keep_their_statistics_when_training_starts(tmp_path: Path) -> None:
     from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 

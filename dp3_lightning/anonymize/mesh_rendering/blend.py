@@ -89,7 +89,12 @@ def cover(real: FloatArray, drawn: FloatArray, frame_size: tuple[int, int]) -> C
     Returns:
         None when the face lies outside the frame.
     """
-    outlines = [scaled_outline(real, _GROWTH), scaled_outline(drawn, 1.0)]
+    # Enlarged about its centre, the outline of a turned head leaves out pixels of its own rim.
+    outlines = [
+        scaled_outline(real, _GROWTH),
+        scaled_outline(real, 1.0),
+        scaled_outline(drawn, 1.0),
+    ]
     every = np.concatenate(outlines)
     low, high = every.min(0), every.max(0)
     margin = _MARGIN * float((high - low).max())
@@ -187,7 +192,8 @@ def fitted_colors(
         ``(h, w, 3)`` float32 RGB in [0, 255].
     """
     if tone is not None:
-        middle = np.median(drawn[place.distance > 0.25 * place.half_height], axis=0)
+        deep = place.distance > 0.25 * place.half_height
+        middle = np.median(drawn[deep if deep.any() else place.alpha > 0], axis=0)
         drawn = drawn.copy()
         drawn[..., 1:] = (drawn[..., 1:] - middle[1:]) * 0.3 + tone
         shift = shift * np.array([1.0, 0.0, 0.0])

@@ -159,7 +159,7 @@ class Casting:
             s for limit, s in _SIZES if float(np.median(motion.scale[motion.usable])) < limit
         )
         painter = self.painter_of(size)
-        usable = np.flatnonzero(motion.usable)
+        usable = np.flatnonzero(motion.seen)
         keys = [k for a, b in motion.runs() for k in key_frames(motion, a, b, self.every)]
         draw = residual.reshape(-1).double().cpu().numpy()
         if person is None:

@@ -28,6 +28,8 @@ def key_frames(motion: TrackMotion, start: int, stop: int, every: int) -> list[i
         stop: frame after the last.
         every: mean distance of keys, in frames; where much changes they lie closer.
     """
+    if every == 1:
+        return list(range(start, stop))
     n = stop - start
     signals = motion.signals[start:stop]
     column = {name: signals[:, SIGNALS.index(name)] for name in SIGNALS}

@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dp3_lightning.anonymize.mesh_rendering.blend import cover
+from dp3_lightning.anonymize.mesh_rendering.blend import Layer, cover
 from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.expression import five_points
 from dp3_lightning.faces.sface import SFace, align_face
 from dp3_lightning.structures import FloatArray, UInt8Array
 
-_LOOKS = 5  # frames of a track that are compared
+_LOOKS = 9  # frames of a track that are compared
 ALIKE = (
     0.30  # cosine similarity; 0.363 counts as one person, less leaves room for other recognisers
 )
+_MARGIN = 1.03  # of the embedder's threshold: the check of the result looks at other frames
 _ALIKE_DRAWN = 0.55  # with other drawn people of the video
 
 
@@ -26,13 +28,15 @@ class Likeness:
 
     Args:
         casting: moves drawn faces.
+        embedder: the recogniser that checks the result, which finds landmarks by itself; None:
+            faces are compared by their meshes alone.
 
     Attributes:
         redraws: person to the number of draws that were refused.
     """
 
-    def __init__(self, casting: Casting) -> None:
-        self.casting, self.recogniser = casting, SFace()
+    def __init__(self, casting: Casting, embedder: FaceEmbedder | None = None) -> None:
+        self.casting, self.recogniser, self.embedder = casting, SFace(), embedder
         self.redraws: dict[str, int] = {}
         self._drawn: list[FloatArray] = []
         self._latest: FloatArray | None = None
@@ -48,43 +52,52 @@ class Likeness:
         self, role: Role, boxes: Sequence[Sequence[float]], frame_at: Callable[[int], UInt8Array]
     ) -> bool:
         """Return whether a drawn track is unlike the real person and unlike others drawn before."""
-        del boxes
-        usable = np.flatnonzero(role.motion.usable)
+        usable = np.flatnonzero(role.motion.seen)
         at = usable[np.linspace(0, len(usable) - 1, _LOOKS + 2)[1:-1].round().astype(int)]
         real, drawn = [], []
         for index in sorted({int(i) for i in at}):
             frame = frame_at(role.start + index)
-            pair = self._pair(role, index, frame)
-            if pair is not None:
-                real.append(pair[0])
-                drawn.append(pair[1])
+            composed = self._composed(role, index, frame)
+            if composed is None:
+                continue
+            if self._passes(frame, composed, boxes[index]):
+                self._latest = None
+                return False
+            own = role.motion.place(role.motion.frontal[index], index)
+            real.append(align_face(frame, five_points(own)))
+            drawn.append(align_face(composed, five_points(role.target(index))))
         if not real:
             return True
         embedded = self.recogniser.embed(np.stack([*real, *drawn]))
         before, after = embedded[: len(real)], embedded[len(real) :]
         mean = after.mean(0) / max(float(np.linalg.norm(after.mean(0))), 1e-9)
-        if float((before * after).sum(1).max()) > ALIKE:
+        self._latest = None
+        # Not `>`: what is no number is refused.
+        if not float((before * after).sum(1).max()) <= ALIKE:
             return False
-        if any(float(mean @ other) > _ALIKE_DRAWN for other in self._drawn):
+        if any(not float(mean @ other) <= _ALIKE_DRAWN for other in self._drawn):
             return False
         self._latest = mean
         return True
 
-    def _pair(self, role: Role, at: int, frame: UInt8Array) -> tuple[UInt8Array, UInt8Array] | None:
-        """Return the aligned real face and the aligned drawn one."""
-        own = role.motion.place(role.motion.frontal[at], at)
+    def _passes(self, frame: UInt8Array, composed: UInt8Array, box: Sequence[float]) -> bool:
+        """Whether the embedder takes the drawn face for the real one."""
+        if self.embedder is None:
+            return False
+        before, after = self.embedder(frame, box), self.embedder(composed, box)
+        if before is None or after is None:
+            return False
+        return not float(np.linalg.norm(before - after)) >= _MARGIN * self.embedder.threshold
+
+    def _composed(self, role: Role, at: int, frame: UInt8Array) -> UInt8Array | None:
+        """Return a frame with the drawn face in it; None when the face lies outside."""
         target = role.target(at)
+        own = role.motion.place(role.motion.frontal[at], at)
         place = cover(own, target, frame.shape[:2])
         if place is None:
             return None
         face = role.painter.express(role.person, role.wanted(at), corrections=0)
         colors = self.casting.warped(role, at, [(face, 1.0)], place)
-        x0, y0, x1, y1 = place.region
-        composed = frame[y0:y1, x0:x1].copy()
-        alpha = place.alpha[..., None]
-        composed[:] = np.rint(alpha * colors + (1 - alpha) * composed).astype(np.uint8)
-        corner = np.array([x0, y0])
-        return (
-            align_face(frame, five_points(own)),
-            align_face(composed, five_points(target) - corner),
-        )
+        composed = frame.copy()
+        Layer(place.region, colors, place.alpha).lay_over(composed)
+        return composed

@@ -73,9 +73,11 @@ class MotionMeter:
         if face is None:
             self._before.pop(number, None)
             return
+        around = _surroundings(frame, face.points)
+        # Last: a face whose measuring fails is told to be blurred.
         self._before[number] = face
         raw.meshes[at], raw.trusted[at] = face.points, True
-        raw.skin[at], raw.coverage[at], raw.chroma[at] = _surroundings(frame, face.points)
+        raw.skin[at], raw.coverage[at], raw.chroma[at] = around
 
     def _follow(self, frame: UInt8Array, number: int, box: Sequence[float]) -> MeshFace | None:
         before = self._before.get(number)

@@ -74,6 +74,7 @@ class TrackMotion:
         skin: ``(n, 3)`` CIELAB around the face, smoothed; NaN without any skin in the track.
         coverage: share of the surroundings that is skin, median.
         grey: whether the film has no colour.
+        seen: ``(n,)`` bool: usable, and not bridged: worth a look at the frame.
     """
 
     usable: npt.NDArray[np.bool_]
@@ -87,6 +88,7 @@ class TrackMotion:
     skin: FloatArray = field(repr=False)
     coverage: float
     grey: bool
+    seen: npt.NDArray[np.bool_]
 
     def runs(self) -> list[tuple[int, int]]:
         """Return the ranges ``(start, stop)`` of usable frames."""
@@ -156,6 +158,7 @@ def track_motion(raw: RawMotion, reference: FloatArray) -> TrackMotion | None:
         skin,
         coverage,
         grey,
+        usable & trusted,
     )
 
 

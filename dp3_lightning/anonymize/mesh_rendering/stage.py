@@ -19,6 +19,7 @@ from dp3_lightning.anonymize.propagation import Propagation
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.rendered import Failure
 from dp3_lightning.faces.mesh import FaceMesh
+from dp3_lightning.faces.sface import SFaceEmbedder
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.generators.face_prior.latent_model import N_IDENTITY
 from dp3_lightning.generators.face_prior.warp import MeshWarp
@@ -67,7 +68,7 @@ def prepare_mesh_renderer(
         motion = track_motion(raw, generator.model.reference)
         if motion is not None:
             motions[number] = motion
-    likeness = Likeness(casting)
+    likeness = Likeness(casting, SFaceEmbedder())
     for person in dict.fromkeys(track.person for track in plan.tracks):
         own = {n: m for n, m in motions.items() if plan.tracks[n].person == person}
         try:

@@ -70,6 +70,7 @@ class FacePriorGenerator(GeneratorAdapter):
         self.synthesis.requires_grad_(train_synthesis)
         root = torch.from_numpy(self.model.spread_root).float()
         self.register_buffer("spread_root", root, persistent=False)
+        self.train()  # batch norms keep their statistics; Lightning keeps the mode it finds
 
     @cached_property
     def model(self) -> LatentModel:

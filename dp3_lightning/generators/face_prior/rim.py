@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dp3_lightning.faces.expression import OVAL
+from dp3_lightning.faces.expression import (
+    BROW_LEFT,
+    BROW_RIGHT,
+    EYE_LEFT,
+    EYE_RIGHT,
+    NOSE,
+    OVAL,
+)
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
@@ -16,6 +23,7 @@ _SPREAD = np.array([17.0, 8.0, 9.0], np.float32)  # CIELAB, of one person's skin
 _SHADE = 12.0  # CIELAB lightness below the median from which skin is not spread
 _WORK_SIDE = 128  # pixels; the fill is smooth, so a small copy will do
 _LEVELS = 6
+_FEATURES = ((EYE_RIGHT + BROW_RIGHT, 1.3), (EYE_LEFT + BROW_LEFT, 1.3), (NOSE, 1.35))
 
 
 def extend_skin(picture: UInt8Array, mesh: FloatArray) -> UInt8Array:
@@ -43,7 +51,8 @@ def extend_skin(picture: UInt8Array, mesh: FloatArray) -> UInt8Array:
     # Pixels that are half hair would darken the fill.
     light = np.clip((lab[..., 0] - color[0] + _SHADE) / _SHADE, 0, 1)
     fill = _diffused(small.astype(np.float32), likeness**2 * face * light)
-    ramp: Float32Array = np.maximum(_ramp(outline), _forehead(mesh[:, :2] * scale))
+    points = mesh[:, :2] * scale
+    ramp: Float32Array = np.maximum.reduce([_ramp(outline), _forehead(points), _temples(points)])
     replaced = ramp * (1 - likeness * face)
     fill = cv2.resize(fill, (side, side), interpolation=cv2.INTER_LINEAR)
     replaced = cv2.resize(replaced, (side, side), interpolation=cv2.INTER_LINEAR)[..., None]
@@ -75,6 +84,23 @@ def _forehead(points: FloatArray) -> Float32Array:
     rows, columns = np.mgrid[0:_WORK_SIDE, 0:_WORK_SIDE] + 0.5
     height: FloatArray = ((columns - brows[0]) * up[0] + (rows - brows[1]) * up[1]) / float(up @ up)
     return np.asarray(np.clip(height / 0.12, 0, 1), np.float32)
+
+
+def _temples(points: FloatArray) -> Float32Array:
+    """1 beside eyes, nose and mouth above the mouth, where what is not skin is hair."""
+    features = np.zeros((_WORK_SIDE, _WORK_SIDE), np.uint8)
+    for feature, growth in _FEATURES:
+        around = points[list(feature)]
+        hull = cv2.convexHull(around.astype(np.float32))[:, 0]
+        hull = hull.mean(0) + (hull - hull.mean(0)) * growth - 0.5
+        cv2.fillPoly(features, [np.round(hull * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    features = cv2.dilate(features, np.ones((9, 9), np.uint8))  # wider than the blur below
+    down = points[152] - points[10]
+    rows, columns = np.mgrid[0:_WORK_SIDE, 0:_WORK_SIDE] + 0.5
+    nose = points[2]
+    below = ((columns - nose[0]) * down[0] + (rows - nose[1]) * down[1]) / float(down @ down)
+    beside = (1 - features) * np.clip(-below / 0.04, 0, 1)  # a beard stays
+    return np.asarray(cv2.GaussianBlur(beside.astype(np.float32), (0, 0), 1.5), np.float32)
 
 
 def _diffused(levels: Float32Array, weight: Float32Array) -> Float32Array:

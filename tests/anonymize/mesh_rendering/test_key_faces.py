@@ -98,7 +98,5 @@ def test_every_frame_of_a_moving_face_is_drawn_when_asked() -> None:
     assert key_frames(motion, 0, 50, 1) == list(range(50))
 
 
-# Take the mark off with the patch.
-@pytest.mark.xfail(reason="`every=1` draws every second frame where nothing changes")
 def test_every_frame_of_a_still_face_is_drawn_when_asked() -> None:
     assert key_frames(still(30), 4, 21, 1) == list(range(4, 21))

@@ -86,8 +86,6 @@ def test_somebody_like_another_drawn_person_is_refused() -> None:
     assert likeness.redraws == {"person-1": 0, "person-2": 3}
 
 
-# Take the mark off with the patch.
-@pytest.mark.xfail(reason="`keep` remembers who was drawn last, refused or not")
 def test_somebody_who_was_refused_stands_in_nobodys_way() -> None:
     likeness = judge()
     assert is_unlike(likeness, SKIN)  # one track
@@ -106,9 +104,7 @@ def test_somebody_who_was_not_kept_stands_in_nobodys_way() -> None:
     "value",
     [
         np.inf,
-        pytest.param(  # take the mark off with the patch
-            np.nan, marks=pytest.mark.xfail(reason="a similarity that is no number passes")
-        ),
+        np.nan,
     ],
 )
 def test_who_cannot_be_compared_is_refused(value: float) -> None:
@@ -128,3 +124,25 @@ def test_faces_outside_the_frame_need_no_comparison() -> None:
     role = role_of(SKIN)
     role.motion.translation[:, 0] -= 2000
     assert likeness.is_unlike(role, [(0, 0, 9, 9)] * N, lambda _: FRAME)
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(0.9, False), (1.1, False), (1.2, True)])
+def test_who_passes_for_the_real_person_with_the_checks_recogniser_is_refused(
+    distance: float, expected: bool
+) -> None:
+    class Apart:
+        """Puts everybody so far from the first face of a pair."""
+
+        name, threshold = "apart", 1.129
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, frame: np.ndarray, box: object) -> np.ndarray:
+            assert frame.shape == FRAME.shape
+            self.calls += 1
+            return np.array([distance * (self.calls % 2)])
+
+    likeness = judge()
+    likeness.embedder = Apart()
+    assert is_unlike(likeness, SKIN) is expected

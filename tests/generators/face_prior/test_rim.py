@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dp3_lightning.faces.appearance import fill_outline, scaled_outline
+from dp3_lightning.faces.expression import BROWS, EYES
 from dp3_lightning.generators.face_prior.rim import extend_skin
 from tests.face_prior_fixtures import BACKGROUND, HAIR, SKIN, aligned_mesh, painted
 
@@ -22,7 +23,7 @@ def share_of(picture: np.ndarray, background: tuple[int, int, int]) -> np.ndarra
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_inner_face_stays_as_it_is(size: int) -> None:
+def test_features_and_what_lies_below_the_nose_stay_as_they_are(size: int) -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     original = picture.copy()
@@ -30,8 +31,15 @@ def test_inner_face_stays_as_it_is(size: int) -> None:
     assert filled.shape == picture.shape
     assert filled.dtype == np.uint8
     assert np.array_equal(picture, original)
+    mesh = aligned_mesh(size)
     inner = within(size, 0.6)
+    inner[: int(mesh[2, 1]) + size // 32] = False
     assert np.array_equal(filled[inner], picture[inner])
+    columns, rows = mesh[[*EYES, *BROWS], :2].astype(int).T
+    deep = within(size, 0.7)[rows, columns]  # beside the temples the rim begins
+    assert deep.sum() > 30
+    columns, rows = columns[deep], rows[deep]
+    assert np.array_equal(filled[rows, columns], picture[rows, columns])
     assert not np.array_equal(filled[~inner], picture[~inner])
 
 
@@ -71,7 +79,13 @@ def test_a_fringe_goes_and_brows_stay() -> None:
     center = slice(size // 2 - 25, size // 2 + 25)
     seen = share_of(filled, HAIR)[int(mesh[10, 1]) : fringe.stop - 4, center]
     assert seen.max() < 0.25
-    assert np.array_equal(filled[brow_rows, 100:156], picture[brow_rows, 100:156])
+    columns, rows = mesh[[55, 107, 65, 285, 336, 295], :2].astype(int).T  # inner brows
+    assert np.array_equal(filled[rows, columns], picture[rows, columns])
+    hair_on_the_cheek = painted(mesh - [0.5, 0.5, 0.0], size)
+    row, column = int(mesh[117, 1]), int(mesh[117, 0]) - 12
+    hair_on_the_cheek[row - 6 : row + 6, column - 3 : column + 4] = HAIR
+    gone = extend_skin(hair_on_the_cheek, mesh)
+    assert share_of(gone, HAIR)[row, column] < 0.3
 
 
 def test_each_side_goes_on_in_its_own_tone() -> None:
