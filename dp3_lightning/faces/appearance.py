@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dp3_lightning.faces.expression import OVAL
+from dp3_lightning.faces.expression import EYE_LEFT, EYE_RIGHT, OVAL
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 _CHEEKS = (50, 280, 101, 330, 205, 425, 117, 346, 118, 347, 36, 266, 151, 9, 108, 337, 187, 411)
@@ -115,6 +115,25 @@ def glasses_score(picture: UInt8Array, points: Points) -> float:
     below = [*range(14, 26), *range(38, 50)]
     under = np.sort(edges[21:34][:, below], axis=0)[-2:].mean()
     return float((bridge + under) / contrast)
+
+
+def eye_detail(picture: UInt8Array, points: Points) -> float:
+    """Measure how much there is to see in the eyes; little behind sunglasses.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB; the value is for faces that fill 256 pixels.
+        points: mesh of the face in it.
+
+    Returns:
+        Mean absolute Laplacian of the lightness.
+    """
+    lightness = np.ascontiguousarray(lab_of(picture)[..., 0])
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    for ring in (EYE_RIGHT, EYE_LEFT):
+        eye = points[list(ring), :2]
+        mask |= fill_outline(picture.shape[:2], eye.mean(0) + (eye - eye.mean(0)) * 1.3)
+    edges = np.abs(cv2.Laplacian(lightness, cv2.CV_32F))
+    return float(edges[mask > 0].mean()) if mask.any() else 0.0
 
 
 def _bare_forehead(lab: Points, points: Points, skin: Points) -> float:

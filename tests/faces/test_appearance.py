@@ -9,13 +9,14 @@ import pytest
 from dp3_lightning.faces.appearance import (
     APPEARANCE,
     appearance,
+    eye_detail,
     face_color,
     fill_outline,
     lab_of,
     scaled_outline,
     skin_likeness,
 )
-from dp3_lightning.faces.expression import LIPS_OUTER, OVAL
+from dp3_lightning.faces.expression import EYE_LEFT, EYE_RIGHT, LIPS_OUTER, OVAL
 from tests.face_prior_fixtures import BACKGROUND, HAIR, SKIN, aligned_mesh, painted, rotated
 
 SIZE = 256
@@ -188,3 +189,18 @@ def test_outline_is_scaled_about_its_centre() -> None:
     assert set(np.unique(area)) == {0, 3}
     full = fill_outline((SIZE, SIZE), outline)
     assert (area > 0).sum() == pytest.approx((full > 0).sum() / 4, rel=0.05)
+
+
+def test_eyes_behind_sunglasses_have_no_detail() -> None:
+    size = 256
+    mesh = aligned_mesh(size)
+    picture = painted(mesh - [0.5, 0.5, 0.0], size)
+    rng = np.random.default_rng(0)
+    for ring in (EYE_RIGHT, EYE_LEFT):
+        x, y = mesh[list(ring), :2].mean(0).astype(int)
+        picture[y - 6 : y + 6, x - 12 : x + 12] = rng.integers(0, 256, (12, 24, 1))
+    assert eye_detail(picture, mesh) > 10
+    covered = picture.copy()
+    covered[int(mesh[159, 1]) - 12 : int(mesh[145, 1]) + 12, 60:200] = 20
+    assert eye_detail(covered, mesh) < 1
+    assert eye_detail(picture, mesh + 1000) == 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion
-from dp3_lightning.faces.appearance import appearance
+from dp3_lightning.faces.appearance import appearance, eye_detail
 from dp3_lightning.faces.expression import (
     SIGNALS,
     expression_signals,
@@ -29,6 +29,7 @@ _DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
 _EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
 _MOST_YAW, _MOST_PITCH = 30.0, 15.0  # degrees that are drawn; the warp turns further
 _LIMIT = 3.0  # standard deviations that attributes are driven to
+_LOST = 0.75  # mean error in deviations from which a drawing has dissolved
 _CLOSE_ENOUGH = 0.25  # mean error in deviations that is not worth a second drawing
 _STEP = 0.7  # of a measured error that one correction undoes
 _BARE_EYES, _BARE_FOREHEAD = -1.0, 1.0  # wanted glasses and forehead, in deviations
@@ -37,7 +38,8 @@ _OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
 _SKIN_ABOVE_RING = np.array([3.0, 6.0, 1.0])  # cheeks are lighter and redder than neck and ears
 _SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
 _IDENTITY_SPREAD, _IDENTITY_NOISE = 1.4, 0.25  # people differ, as far as they stay likely
-_MOST_NORM = 1.0  # root mean square of whitened latents
+_MOST_NORM, _MOST_EXPRESSED = 0.95, 1.1  # root mean square of whitened latents
+_LEAST_DETAIL = 5.5  # of the eyes: what 5 % of random people have less of
 _ENCODER_GAIN = 1.05  # the encoder's guess of the tone lies a little too near to the mean
 
 
@@ -68,7 +70,8 @@ class Person:
         frontal: ``(468, 3)`` mesh at rest.
         skin: wanted tone, in deviations, ``(3,)``.
         face: drawn at rest.
-        flawed: whether the face wears glasses or a fringe, which come and go between key faces.
+        flawed: whether the face wears glasses or a fringe, which come and go between key faces, or
+            has hardly any eyes.
     """
 
     latent: FloatArray = field(repr=False)
@@ -154,6 +157,7 @@ class PersonPainter:
         u = person.latent + gain @ (wanted - model.standardise(person.face.motion, which))
         best: tuple[float, DrawnFace, FloatArray] | None = None
         for attempt in range(corrections + 1):
+            u = _within(u, _MOST_EXPRESSED)
             face = self.draw(u, person.style)
             error = wanted - model.standardise(face.motion, which)
             size = float(np.abs(error).mean())
@@ -164,6 +168,10 @@ class PersonPainter:
             if attempt < corrections:
                 u = u + _STEP * gain @ error
         assert best is not None
+        if best[0] > _LOST and corrections > 0:
+            # The network cannot draw that; half of it, and the warp does the rest.
+            half = (motion + person.face.motion) / 2
+            return self.express(person, half, corrections=0)
         face = self._without_glasses(best[1], best[2], person)
         return replace(face, picture=extend_skin(face.picture, face.mesh))
 
@@ -234,7 +242,8 @@ class PersonPainter:
         style = self.generator.space.color(torch.from_numpy(u).float())
         face = self.draw(u, style)
         worn, bare = self._look(face)[3:5]
-        flawed = bool(worn > _GLASSES_SEEN or bare < _FRINGE_SEEN)
+        detail = eye_detail(_small(face.picture), face.mesh * (256 / self.size))
+        flawed = bool(worn > _GLASSES_SEEN or bare < _FRINGE_SEEN or detail < _LEAST_DETAIL)
         return Person(u, style, face.frontal, skin, face, flawed)
 
     @property
@@ -294,9 +303,9 @@ class PersonPainter:
         return tone_wanted
 
 
-def _within(u: FloatArray) -> FloatArray:
+def _within(u: FloatArray, most: float = _MOST_NORM) -> FloatArray:
     """Pull a latent back to where the network was made to draw; far out, faces dissolve."""
-    return u * min(1.0, _MOST_NORM / max(float(np.sqrt(np.mean(u**2))), 1e-9))
+    return u * min(1.0, most / max(float(np.sqrt(np.mean(u**2))), 1e-9))
 
 
 def motion_values(angles: FloatArray, signals: FloatArray) -> FloatArray:
