@@ -4,8 +4,8 @@ Method. Every sample clip is anonymized once per seed (no check, crf 12), and ev
 least eight frames is measured beside the original; each video is followed on its own.
 Motion: Pearson correlation over frames of mesh coordinates (median over the mesh; "frontal": with
 the head's motion taken out, the four fifths that move most) and of seven signals. The ceiling is
-the original recompressed frame by frame as JPEG 60; a signal whose ceiling is below 0.9 is not
-judged. dlib's five points say the same without MediaPipe's mesh.
+the original recompressed frame by frame as JPEG 60; what has a ceiling below 0.9 is not judged.
+dlib's five points say the same without MediaPipe's mesh.
 Steadiness: warping error in the face box as a share of the original's (Farneback).
 Identity, on up to 24 frames of a track: SFace, which drawing itself asks, dlib and MobileFaceNet,
 which it does not. Constancy: mean similarity of two frames of a track.

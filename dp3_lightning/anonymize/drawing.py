@@ -180,4 +180,6 @@ def weights_digest(generator: GeneratorAdapter) -> str:
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for path in getattr(generator, "latent_files", ()):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -19,7 +19,9 @@ Points = npt.NDArray[np.floating]
 
 _MARGIN = 0.34  # of the outline's longer side: what a region holds around it
 _GROWTH = 1.03  # of the real face's outline: meshes waver
-_FADE, _FADE_TOP = 0.10, 0.20  # of half the face's height
+_BESIDE = np.array([-4.0, -3.0, 0.0])  # CIELAB of neck and ears beside that of cheeks
+_NEAR = np.array([14.0, 9.0, 10.0])
+_FADE, _FADE_TOP = 0.07, 0.17  # of half the face's height
 _BAND = 0.20  # of half the face's height: skin within it is what colours fit to
 _LIT = 0.7  # quantile of lightness that stands for skin in light
 _MOST_SHIFT = np.array([[-30.0, -14.0, -18.0], [22.0, 14.0, 18.0]])
@@ -157,7 +159,10 @@ def measure_seam(real: Float32Array, drawn: Float32Array, place: Cover, grey: bo
     if not len(ours):
         return Seam(np.zeros(3), 0.0)
     likely = np.clip((theirs[:, 0] - 20) / 20, 0, 1) if grey else skin_likeness(theirs)
-    likely = likely * (theirs[:, 0] > 12)
+    # Brown hair and shaded necks look like skin too: only what is near the drawn skin counts.
+    expected = np.median(ours, axis=0) + _BESIDE
+    near = np.exp(-0.5 * (((theirs - expected) / _NEAR) ** 2).sum(1))
+    likely = likely * near * (theirs[:, 0] > 12)
     if float(likely.sum()) < _LEAST_PIXELS:
         return Seam(np.zeros(3), 0.0)
     level = _quantile(theirs[:, 0], likely, _LIT)

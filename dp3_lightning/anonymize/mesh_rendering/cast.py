@@ -31,15 +31,16 @@ from dp3_lightning.faces.expression import (
 from dp3_lightning.generators.face_prior.warp import MeshWarp, sample
 from dp3_lightning.structures import FloatArray, UInt8Array
 
+_STEEP = 2.0  # keys take over from each other in the middle half of the way
 _CONTEXTS, _SEAMS = 6, 5  # frames that are looked at
 _ALIGNED = 128  # pixels
 _HOLE_MARGIN = 0.06  # of the box: what surrounds a face must not hold any of it
 _MOST_CHANGE = np.array([5.0, 2.0, 2.0])  # CIELAB, of the light in one track
-_MOST_SHIFT = np.array([6.0, 6.0, 6.0])
+_MOST_SHIFT = np.array([4.0, 5.0, 5.0])
 _SEAM_SHARE = 0.8  # of a seam's difference that the person's own tone takes over
 _EYES_CLOSE_FURTHER = 1.6  # drawn lids would leave slits
-_CLOSING_SCALE = 40.0  # pixels between the outer eyes from which slits show
-_SIZES = ((85.0, 256), (170.0, 512), (float("inf"), 1024))  # outer eyes on screen: drawn size
+_CLOSING_SCALE = 22.0  # pixels between the outer eyes from which slits show
+_SIZES = ((65.0, 256), (130.0, 512), (float("inf"), 1024))  # outer eyes on screen: drawn size
 
 FrameAt = Callable[[int], UInt8Array]
 
@@ -107,6 +108,9 @@ class Role:
             return [(at, 1.0)]
         before, behind = keys[after - 1], keys[after]
         share = (at - before) / (behind - before)
+        # One key shows most of the time: the mean of two is blurred.
+        share = min(max((share - 0.5) * _STEEP + 0.5, 0.0), 1.0)
+        share = share * share * (3 - 2 * share)
         return [(before, 1 - share), (behind, share)]
 
 

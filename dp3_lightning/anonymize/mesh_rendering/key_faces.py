@@ -16,7 +16,7 @@ _ANGLES = np.array([9.0, 6.0])
 _WORTH = 0.3  # squared change that is worth a drawing
 _BLINK, _OPENED = 0.74, 0.9  # of the eyes' usual opening
 _BLINK_REACH, _BLINK_WINDOW = 6, 61  # frames
-_LEAST_SCALE = 30.0  # pixels between the outer eyes below which nobody sees a blink
+_LEAST_SCALE = 22.0  # pixels between the outer eyes below which nobody sees a blink
 
 
 def key_frames(motion: TrackMotion, start: int, stop: int, every: int) -> list[int]:

@@ -28,7 +28,9 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 _DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
 _EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
 _MOST_YAW, _MOST_PITCH = 30.0, 15.0  # degrees that are drawn; the warp turns further
-_LIMIT = 3.0  # standard deviations that attributes are driven to
+_LIMIT, _LIMIT_EXPRESSED = 3.0, 2.5  # standard deviations that attributes are driven to
+_WARPED_ONLY = ("brow_right", "brow_left", "lip_up")
+_BEARDED = -0.5
 _LOST = 0.75  # mean error in deviations from which a drawing has dissolved
 _CLOSE_ENOUGH = 0.25  # mean error in deviations that is not worth a second drawing
 _STEP = 0.7  # of a measured error that one correction undoes
@@ -151,15 +153,17 @@ class PersonPainter:
             corrections: how often the picture is measured and the error fed back.
         """
         model = self.model
-        which = model.motion
-        wanted = np.clip(model.standardise(_drawable(motion), which), -_LIMIT, _LIMIT)
+        # What the warp does alone is not asked of the network: raised brows make it draw women.
+        which = [n for n, name in enumerate(MOTION) if name not in _WARPED_ONLY]
+        wanted = model.standardise(_drawable(motion)[which], which)
+        wanted = np.clip(wanted, -_LIMIT_EXPRESSED, _LIMIT_EXPRESSED)
         gain = model.gain(which, self.kept)
-        u = person.latent + gain @ (wanted - model.standardise(person.face.motion, which))
+        u = person.latent + gain @ (wanted - model.standardise(person.face.motion[which], which))
         best: tuple[float, DrawnFace, FloatArray] | None = None
         for attempt in range(corrections + 1):
             u = _within(u, _MOST_EXPRESSED)
             face = self.draw(u, person.style)
-            error = wanted - model.standardise(face.motion, which)
+            error = wanted - model.standardise(face.motion[which], which)
             size = float(np.abs(error).mean())
             if best is None or size < best[0]:
                 best = (size, face, u)
@@ -227,7 +231,8 @@ class PersonPainter:
             **dict(zip(self._skin_indices, skin, strict=True)),
             glasses: _BARE_EYES,
             forehead: _BARE_FOREHEAD,
-            beard: float(np.clip(predicted[beard], -0.6, 1.2)),
+            # Clearly bearded (a dark chin) or clearly not: what lies between flips with a smile.
+            beard: min(float(predicted[beard]), -1.0) if predicted[beard] < _BEARDED else 0.4,
             lips: float(np.clip(predicted[lips], -1.5, 0.2)),
         }
         noise = [0.25] * len(wanted)

@@ -93,6 +93,7 @@ class FacePriorGenerator(GeneratorAdapter):
         return FastSynthesis(self.synthesis, self.precision)
 
     licence = FACE_PRIOR_TERMS
+    latent_files = (shipped("latent_space"), shipped("latent_model"))
     precision: Precision = "bf16"  # of the fast form
     default_truncation = 1.0  # `strength` is the share of the spread already
 

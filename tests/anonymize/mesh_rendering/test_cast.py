@@ -48,9 +48,14 @@ def test_frames_are_mixed_from_the_keys_around_them() -> None:
     for at in range(28):
         mixed = role.neighbours(at)
         assert sum(share for _, share in mixed) == pytest.approx(1)
-        assert all(key in role.keys and share > 0 for key, share in mixed)
-        # Linear in time: the mean of the keys is the frame itself.
-        assert sum(key * share for key, share in mixed) == pytest.approx(at)
+        assert all(key in role.keys and share >= 0 for key, share in mixed)
+        # The nearer key shows more, and each shows alone for a while.
+        nearest = min(role.keys, key=lambda key: abs(key - at))
+        if (
+            sorted(abs(key - at) for key in role.keys)[0]
+            < sorted(abs(key - at) for key in role.keys)[1]
+        ):
+            assert max(mixed, key=lambda pair: pair[1])[0] == nearest
         if at in role.keys:
             assert mixed == [(at, 1.0)]
 
