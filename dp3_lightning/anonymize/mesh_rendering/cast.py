@@ -31,6 +31,7 @@ from dp3_lightning.faces.expression import (
 from dp3_lightning.generators.face_prior.warp import MeshWarp, sample
 from dp3_lightning.structures import FloatArray, UInt8Array
 
+_CHEEKS_BESIDE_RING = np.array([2.0, -1.0])  # a and b, in a film without colour
 _STEEP = 2.0  # keys take over from each other in the middle half of the way
 _CONTEXTS, _SEAMS = 6, 5  # frames that are looked at
 _ALIGNED = 128  # pixels
@@ -191,7 +192,9 @@ class Casting:
         motion = role.motion
         if motion.grey:
             known = np.isfinite(motion.skin).all()
-            role.tone = np.median(motion.skin[usable], 0)[1:] if known else np.zeros(2)
+            role.tone = np.zeros(2)
+            if known:
+                role.tone = np.median(motion.skin[usable], 0)[1:] + _CHEEKS_BESIDE_RING
         if not self.match_colors:
             return
         shifts, weights, at = self._seams(role, usable, frame_at)

@@ -303,7 +303,7 @@ class PersonPainter:
         trust = np.array([0.1 + 0.2 * min(motion.coverage / 0.6, 1), 0.4, 0.4])
         trust = trust * min(1.0, motion.coverage / 0.15)
         if motion.grey:
-            trust = np.array([0.3, 0.0, 0.0])
+            trust = np.array([0.1, 0.0, 0.0])
         tone_wanted: FloatArray = (1 - trust) * expected + trust * around
         return tone_wanted
 
