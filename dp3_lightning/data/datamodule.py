@@ -121,7 +121,8 @@ class VideoClipDataModule(LightningDataModule):
         self.flip, self.window_jitter = flip, window_jitter
         self.hole_jitter: HoleJitter = hole_jitter
         self.flow = (DISFlow() if flow else None) if isinstance(flow, bool) else flow
-        self.mesh = FaceMesh() if landmarks else None
+        # OpenVINO hangs in loader processes that are forked from one that has used it.
+        self.mesh = FaceMesh(runtime="opencv") if landmarks else None
         self.detector: FaceDetector = CenterFace() if detector is None else detector
         self.split_by = split_by
         self.fractions = {"val": val_fraction, "test": test_fraction}
