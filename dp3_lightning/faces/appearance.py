@@ -14,6 +14,7 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 
 _CHEEKS = (50, 280, 101, 330, 205, 425, 117, 346, 118, 347, 36, 266, 151, 9, 108, 337, 187, 411)
 _FOREHEAD = (10, 109, 338, 67, 297, 103, 332, 54, 284, 151, 108, 337)
+_UPPER_LIP = (164, 165, 391, 167, 393, 92, 322)
 _CHIN = (18, 200, 199, 175, 83, 313, 32, 262, 201, 421, 164, 165, 391, 167, 393)
 _LIPS = (37, 267, 84, 314, 0, 17, 40, 270, 181, 405)
 _EYE_CORNERS = (33, 263)
@@ -134,6 +135,19 @@ def eye_detail(picture: UInt8Array, points: Points) -> float:
         mask |= fill_outline(picture.shape[:2], eye.mean(0) + (eye - eye.mean(0)) * 1.3)
     edges = np.abs(cv2.Laplacian(lightness, cv2.CV_32F))
     return float(edges[mask > 0].mean()) if mask.any() else 0.0
+
+
+def upper_lip(picture: UInt8Array, points: Points) -> float:
+    """Return how much lighter the skin above the lips is than the cheeks; moustaches are darker.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB.
+        points: mesh of the face in it.
+    """
+    lab = lab_of(picture)
+    radius = max(1, int(0.012 * abs(points[152, 1] - points[10, 1])))
+    seen = np.median(_samples(lab, points, _UPPER_LIP, radius)[:, 0])
+    return float(seen - face_color(lab, points)[0])
 
 
 def _bare_forehead(lab: Points, points: Points, skin: Points) -> float:

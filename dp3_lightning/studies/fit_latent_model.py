@@ -22,8 +22,11 @@ from dp3_lightning.generators.face_prior.latent_model import (
     MOTION,
     N_IDENTITY,
     LatentModel,
+    fit_masculine,
     fit_response,
+    fit_young,
     shrunk_covariance,
+    with_direction,
 )
 from dp3_lightning.generators.face_prior.latent_space import LatentSpace
 from dp3_lightning.structures import FloatArray
@@ -75,6 +78,14 @@ def fit_latent_model(
     response, noise, explained = fit_response(
         latents, space.scale.double().numpy(), (natural - mean) / deviation
     )
+    first = len(MOTION)
+    look = (natural[:, first : first + len(LOOK)] - mean[first : first + len(LOOK)]) / deviation[
+        first : first + len(LOOK)
+    ]
+    attributes = (response, noise, mean, deviation)
+    for direction in (fit_masculine(latents, look), fit_young(latents, faces.points)):
+        attributes = with_direction(*attributes, direction)
+    response, noise, mean, deviation = attributes
     spread = np.eye(latents.shape[1]) if residuals is None else shrunk_covariance(residuals)
     rest = _at_rest(signals)
     model = LatentModel(

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dp3_lightning.data.face_shards import measures_path, shard_path
-from dp3_lightning.generators.face_prior.latent_model import EXPRESSION, LOOK, MOTION
+from dp3_lightning.generators.face_prior.latent_model import DIRECTIONS, EXPRESSION, LOOK, MOTION
 from dp3_lightning.generators.face_prior.latent_space import LatentSpace
 from dp3_lightning.studies.fit_latent_model import fit_latent_model
 from tests.face_prior_fixtures import aligned_mesh, smooth_pictures, write_shard
@@ -63,7 +63,7 @@ def test_units_are_natural(shards: list[Path]) -> None:
     assert model.deviation[yaw] == pytest.approx(8, rel=0.1)  # degrees
     assert model.mean[light] == pytest.approx(50, abs=1)
     assert model.deviation[light] == pytest.approx(10, rel=0.1)
-    assert len(model.mean) == 2 + len(EXPRESSION) + len(LOOK) + 100
+    assert len(model.mean) == 2 + len(EXPRESSION) + len(LOOK) + 100 + len(DIRECTIONS)
     np.testing.assert_allclose(np.linalg.norm(model.reference[33] - model.reference[263]), 1.0)
     np.testing.assert_allclose(model.identity_axes @ model.identity_axes.T, np.eye(100), atol=1e-9)
     assert np.abs(model.identity_mean).max() < 1

@@ -256,6 +256,6 @@ def test_packed_weights_can_be_loaded(
     with torch.no_grad():
         torch.testing.assert_close(packed(x, known), encoder(x, known), rtol=0.02, atol=1e-3)
     model = LatentModel.load(out / "latent_model.safetensors")
-    assert model.response.shape == (512, 117)
+    assert model.response.shape == (512, 119)
     assert np.isfinite(model.response).all()
     assert np.linalg.eigvalsh(model.spread)[0] > 0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dp3_lightning.anonymize.mesh_rendering.blend import Layer, cover
-from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting
+from dp3_lightning.anonymize.mesh_rendering.role import Role
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.expression import five_points
 from dp3_lightning.faces.sface import SFace, align_face
@@ -96,8 +97,7 @@ class Likeness:
         place = cover(own, target, frame.shape[:2])
         if place is None:
             return None
-        face = role.painter.express(role.person, role.wanted(at), corrections=0)
-        colors = self.casting.warped(role, at, [(face, 1.0)], place)
+        colors = role.texture.apply(self.casting.face_at(role, at, place), at)
         composed = frame.copy()
         Layer(place.region, colors, place.alpha).lay_over(composed)
         return composed

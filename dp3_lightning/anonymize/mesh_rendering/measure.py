@@ -134,7 +134,11 @@ def _surroundings(
     ring[(columns - eyes[0]) * down[0] + (rows - eyes[1]) * down[1] < 0] = 0  # no hair
     lab = lab_of(part)
     seen = lab[ring > 0]
-    chroma = float(np.percentile(np.hypot(lab[..., 1], lab[..., 2]), 97))
+    outside = fill_outline(part.shape[:2], scaled_outline(local, _RING[0])) == 0
+    colors = lab[outside] if outside.any() else seen
+    chroma = (
+        float(np.percentile(np.hypot(colors[:, 1], colors[:, 2]), 97)) if len(colors) else np.nan
+    )
     if len(seen) < 10:
         return np.zeros(3), 0.0, chroma
     weights = skin_likeness(seen)

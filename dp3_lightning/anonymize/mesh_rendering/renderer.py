@@ -7,22 +7,20 @@ putting it together fails, with all of them blurred.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dp3_lightning.anonymize.mesh_rendering.blend import Layer, cover, fitted_colors, to_lab
-from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting
 from dp3_lightning.anonymize.mesh_rendering.measure import is_drawn
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace
+from dp3_lightning.anonymize.mesh_rendering.role import Role
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.rendered import Failure, Rendered
 from dp3_lightning.faces.obscure import obscure
 from dp3_lightning.structures import UInt8Array
 
-_KEPT_FACES = 48  # drawn key faces that are held
 NO_MESH = "no face mesh: turned away, hidden or too blurred"
 
 
@@ -48,7 +46,6 @@ class MeshRenderer:
         self.undetected = frozenset(plan.undetected)
         self.problems: list[Failure] = []  # of the preparation, told with the frames they concern
         self.redraws: dict[str, int] = {}
-        self._faces: OrderedDict[tuple[int, int], DrawnFace] = OrderedDict()
 
     def render(self, frames: Sequence[UInt8Array], first: int) -> Rendered:
         """Render consecutive frames.
@@ -106,37 +103,25 @@ class MeshRenderer:
             result.failures.append(Failure(index, track.person, NO_MESH))
             return None
         try:
-            return self._layer(number, role, real, at, index, result)
+            return self._layer(role, real, at, index, result)
         except Exception as error:  # fail closed: the blur stays
             reason = f"drawing failed: {type(error).__name__}: {error}"
             result.failures.append(Failure(index, track.person, reason))
             return None
 
     def _layer(
-        self, number: int, role: Role, real: UInt8Array, at: int, index: int, result: Rendered
+        self, role: Role, real: UInt8Array, at: int, index: int, result: Rendered
     ) -> Layer | None:
-        mixed = role.neighbours(at)
-        faces = [(self._key_face(number, role, key), share) for key, share in mixed]
         place = cover(
             role.motion.place(role.motion.frontal[at], at), role.target(at), real.shape[:2]
         )
         if place is None:
             return None
-        drawn = self.casting.warped(role, at, faces, place)
+        drawn = role.texture.apply(self.casting.face_at(role, at, place), index)
         x0, y0, x1, y1 = place.region
         around = to_lab(real[y0:y1, x0:x1].astype(np.float32))
         color = fitted_colors(around, to_lab(drawn), place, role.shift[at], role.tone)
         if not np.isfinite(color).all():
             raise ValueError("The colours of the drawn face are not numbers.")
-        (result.drawn if len(mixed) == 1 else result.carried).append(index)
+        (result.drawn if at in role.keys else result.carried).append(index)
         return Layer(place.region, color, place.alpha)
-
-    def _key_face(self, number: int, role: Role, key: int) -> DrawnFace:
-        known = self._faces.get((number, key))
-        if known is None:
-            known = role.painter.express(role.person, role.wanted(key))
-            self._faces[number, key] = known
-            while len(self._faces) > _KEPT_FACES:
-                self._faces.popitem(last=False)
-        self._faces.move_to_end((number, key))
-        return known

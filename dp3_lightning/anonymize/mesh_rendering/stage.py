@@ -8,12 +8,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting
 from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
 from dp3_lightning.anonymize.mesh_rendering.measure import is_drawn, measure_motion
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion, track_motion
 from dp3_lightning.anonymize.mesh_rendering.people import PersonPainter
 from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
+from dp3_lightning.anonymize.mesh_rendering.role import Role
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.propagation import Propagation
 from dp3_lightning.anonymize.render import RenderOptions
@@ -31,7 +32,6 @@ __all__ = ["MeshRenderer", "prepare_mesh_renderer"]
 _EVERY = 16  # frames from one key face to the next, on average
 _MOST_DRAWS = 4  # of people for one real person; then the track is blurred
 _MOST_FLAWED = 5  # draws of people with glasses or a fringe that are refused
-_KEYED_STRENGTH = 0.6  # what is drawn beside the identity must not blur it across videos
 TOO_ALIKE = "every drawn person looked too much like the real one"
 
 
@@ -130,8 +130,9 @@ def _cast(
                 residual,
                 frame_at,
                 known,
-                strength=_KEYED_STRENGTH if by_key else casting.strength,
+                strength=casting.strength,
                 identity=identity,
+                by_key=by_key,
             )
         # Another person, as random as the first and as repeatable.
         key = int(residual.double().sum() * 1e6)

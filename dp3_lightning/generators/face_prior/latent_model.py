@@ -14,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from scipy.optimize import minimize
+from scipy.special import expit
 
+from dp3_lightning.faces.expression import SIGNALS, expression_signals
 from dp3_lightning.generators.face_prior.weights import shipped
 from dp3_lightning.structures import FloatArray
 
@@ -32,7 +35,12 @@ EXPRESSION = (
 MOTION = POSE + EXPRESSION
 LOOK = ("skin_l", "skin_a", "skin_b", "glasses", "forehead", "beard", "lips")
 N_IDENTITY = 100
+# Log odds of looking like a man (0 lies between the sexes); a child's proportions, in deviations.
+MASCULINE, YOUNG = DIRECTIONS = ("masculine", "young")
 _RIDGE = 0.12
+_LOGISTIC_DECAY = 2e-3
+_YOUNG_RIDGE, _JAW_OPENS = 0.04, 0.9
+_SURE = 0.02  # unexplained variance of a direction in the latent itself
 _DIAGONAL = 0.15  # share of the residuals' covariance that is taken as its diagonal
 _FLOOR = 0.03  # variance that every axis has at least
 
@@ -43,7 +51,7 @@ class LatentModel:
 
     Attributes are standardised: 0 is the mean of random people, 1 a standard deviation. Their
     order: :data:`MOTION`, :data:`LOOK`, then principal components of what these do not explain of
-    the identity embedding.
+    the identity embedding, then :data:`DIRECTIONS`.
 
     Attributes:
         response: ``(512, n)`` latent to attributes.
@@ -95,17 +103,18 @@ class LatentModel:
         Raises:
             ValueError: an unknown name.
         """
-        known = MOTION + LOOK
+        known = {name: at for at, name in enumerate(MOTION + LOOK)}
+        known |= {name: len(MOTION + LOOK) + N_IDENTITY + n for n, name in enumerate(DIRECTIONS)}
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(f"Expected attributes among {list(known)}, got {unknown}.")
-        return [known.index(name) for name in names]
+        return [known[name] for name in names]
 
     @property
     def identity(self) -> list[int]:
         """Indices of the identity components."""
         first = len(MOTION) + len(LOOK)
-        return list(range(first, len(self.mean)))
+        return list(range(first, first + N_IDENTITY))
 
     @cached_property
     def spread_root(self) -> FloatArray:
@@ -162,6 +171,25 @@ class LatentModel:
         return {}
 
 
+def with_direction(
+    response: FloatArray,
+    noise: FloatArray,
+    mean: FloatArray,
+    deviation: FloatArray,
+    fitted: tuple[FloatArray, float, float],
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Append a direction with its mean and deviation to the other attributes."""
+    direction, middle, spread = fitted
+    wider = np.zeros((len(noise) + 1, len(noise) + 1))
+    wider[:-1, :-1], wider[-1, -1] = noise, _SURE
+    return (
+        np.column_stack([response, direction]),
+        wider,
+        np.append(mean, middle),
+        np.append(deviation, spread),
+    )
+
+
 def fit_response(
     latents: FloatArray, scale: FloatArray, attributes: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -189,6 +217,70 @@ def fit_response(
     held = attributes[n_train:] - x[n_train:] @ fit(slice(0, n_train))
     explained = 1 - held.var(0) / attributes[n_train:].var(0)
     return fit(slice(None)) * weights[:, None], np.cov(held.T), explained
+
+
+def fit_masculine(latents: FloatArray, look: FloatArray) -> tuple[FloatArray, float, float]:
+    """Fit the direction from women to men, by logistic regression without any label of people.
+
+    Those with a dark chin and pale lips stand for men, those with red lips and a bare chin for
+    women; the direction between them orders everybody else, too.
+
+    Args:
+        latents: ``(N, 512)`` whitened.
+        look: ``(N, 7)`` standardised, see :data:`LOOK`.
+
+    Returns:
+        The direction ``(512,)``, scaled so that people along it have a deviation of 1; mean and
+        deviation of the log odds.
+
+    Raises:
+        ValueError: fewer than 5 of either.
+    """
+    beard, lips = look[:, LOOK.index("beard")], look[:, LOOK.index("lips")]
+    men, women = (beard < -1) & (lips < 0), (lips > 1) & (beard > 0)
+    if min(men.sum(), women.sum()) < 5:
+        raise ValueError(
+            f"Expected 5 faces of men and of women, got {men.sum()} and {women.sum()}: draw more "
+            "faces with `dp3 data synth-faces`."
+        )
+    x = np.concatenate([latents[men], latents[women]])
+    y = np.concatenate([np.ones(int(men.sum())), np.zeros(int(women.sum()))])
+
+    def loss(values: FloatArray) -> tuple[float, FloatArray]:
+        odds = x @ values[:-1] + values[-1]
+        error = expit(odds) - y
+        weights = np.append(values[:-1], 0.0)
+        total = float(
+            np.mean(np.logaddexp(0, odds) - y * odds) + _LOGISTIC_DECAY * weights @ weights
+        )
+        slope = np.append(x.T @ error, error.sum()) / len(x) + 2 * _LOGISTIC_DECAY * weights
+        return float(total), slope
+
+    start = np.zeros(latents.shape[1] + 1)
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    odds = latents @ fitted[:-1]
+    deviation = float(odds.std())
+    return fitted[:-1] / deviation, float(odds.mean() + fitted[-1]), deviation
+
+
+def fit_young(latents: FloatArray, frontal: FloatArray) -> tuple[FloatArray, float, float]:
+    """Fit the direction from adults to children: noses and jaws grow more than eyes do.
+
+    Args:
+        latents: ``(N, 512)`` whitened.
+        frontal: ``(N, 468, 3)`` frontal meshes, outer eyes 1 apart.
+
+    Returns:
+        The direction ``(512,)``, scaled so that people along it have a deviation of 1; mean 0 and
+        deviation 1.
+    """
+    signals = expression_signals(frontal)
+    jaw = signals[:, SIGNALS.index("jaw")] - _JAW_OPENS * signals[:, SIGNALS.index("mouth_open")]
+    nose = frontal[:, 2, 1] - frontal[:, 168, 1]
+    small = -((jaw - jaw.mean()) / jaw.std() + (nose - nose.mean()) / nose.std())
+    gram = latents.T @ latents + _YOUNG_RIDGE * len(latents) * np.eye(latents.shape[1])
+    direction = np.linalg.solve(gram, latents.T @ small)
+    return direction / float((latents @ direction).std()), 0.0, 1.0
 
 
 def shrunk_covariance(residuals: FloatArray) -> FloatArray:

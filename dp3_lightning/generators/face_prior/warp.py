@@ -43,6 +43,8 @@ class MeshWarp:
     """
 
     def __init__(self, reference: FloatArray) -> None:
+        self.reference = reference
+        self.n_points = len(reference) + len(_RINGS) * len(OVAL)
         outline = reference[list(OVAL)]
         height = outline[:, 1] - outline[:, 1].mean()
         top = np.clip((-height / np.abs(height).max() - 0.35) / 0.4, 0, 1)

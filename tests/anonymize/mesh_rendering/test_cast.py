@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3_lightning.anonymize.mesh_rendering.cast import Casting, Role, context_of
+from dp3_lightning.anonymize.mesh_rendering.cast import Casting
+from dp3_lightning.anonymize.mesh_rendering.role import Role
+from dp3_lightning.anonymize.mesh_rendering.surroundings import context_of
 from dp3_lightning.faces.expression import five_points
 from dp3_lightning.generators.face_prior.warp import MeshWarp
 from tests.anonymize.mesh_rendering.mesh_fixtures import (
@@ -162,22 +164,6 @@ def test_colours_stay_as_drawn_when_they_shall_not_be_matched() -> None:
 
 def test_nothing_is_shifted_without_skin_around() -> None:
     assert not cast([posed()] * 8, around((30, 60, 190))).shift.any()
-
-
-def test_what_is_seen_of_the_seam_changes_the_person_once() -> None:
-    asked = []
-
-    class Asked(FlatPainter):
-        def choose(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
-            asked.append((len(arguments[0]), arguments[5:]))  # type: ignore[arg-type]
-            return super().choose()
-
-    cast([posed()] * 8, around(PALER), Asked())
-    assert len(asked) == 2
-    (n_contexts, nothing), (_, (shift,)) = asked
-    assert 1 <= n_contexts <= 6
-    assert not nothing
-    assert shift[0] > 2
 
 
 def test_somebody_who_was_chosen_before_is_drawn_again() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dp3_lightning.anonymize.mesh_rendering.cast import Role
 from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
+from dp3_lightning.anonymize.mesh_rendering.role import Role
 from tests.anonymize.mesh_rendering.mesh_fixtures import (
     SKIN,
     FlatPainter,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from dp3_lightning.anonymize.mesh_rendering import stage
-from dp3_lightning.anonymize.mesh_rendering.cast import Role
 from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
 from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
+from dp3_lightning.anonymize.mesh_rendering.role import Role
 from dp3_lightning.anonymize.mesh_rendering.stage import TOO_ALIKE, prepare_mesh_renderer
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.render import RenderOptions

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dp3_lightning.generators.face_prior.latent_model import (
+    DIRECTIONS,
     LOOK,
     MOTION,
     N_IDENTITY,
@@ -146,7 +147,7 @@ def test_model_can_be_saved_after_its_use(tmp_path: Path) -> None:
 
 def test_shipped_model() -> None:
     model = LatentModel.load()
-    n = len(MOTION) + len(LOOK) + N_IDENTITY
+    n = len(MOTION) + len(LOOK) + N_IDENTITY + len(DIRECTIONS)
     assert model.response.shape == (512, n)
     assert model.noise.shape == (n, n)
     assert model.reference.shape == (468, 3)
