@@ -13,25 +13,23 @@ Conventions used everywhere in this package:
 
 Keys of the batch that :class:`dp3_lightning.data.VideoClipDataModule` yields:
 
-============================  ==================  ==============================================
-key                           shape               meaning
-============================  ==================  ==============================================
-``clip``                      (B, T, 3, H, W)     real frames in [-1, 1]
-``keep_mask``                 (B, T, 1, H, W)     1 keep, 0 generate
-``box``                       (B, T, 4)           hole, xyxy in pixels of the crop
-``frame_index``               (B, T)              index of each frame in its video
-``sample_index``              (B,)                index of the clip: keys randomness in training
-``track_key``                 (B,) int64          hash of video and face track: keys the pseudonym
-``other_faces``               (B, T, 1, H, W)     uint8, 1 on further detected faces (real pixels)
-``frame_rate``                (B,)                frames per second of the video
-``landmarks``                 (B, T, 5, 2)        eyes, nose, mouth corners, pixels of the crop
-``source``                    list of B strings   video file name
-``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
-``flow_to_previous``          (B, T-1, 2, H, W)   displacement from t to t-1, on the grid of t
-``flow_from_previous``        (B, T-1, 2, H, W)   displacement from t-1 to t, on the grid of t-1
-``flow_to_first``             (B, T-1, 2, H, W)   displacement from t to 0, on the grid of t
-``flow_from_first``           (B, T-1, 2, H, W)   displacement from 0 to t, on the grid of 0
-============================  ==================  ==============================================
+| key                      | shape             | meaning |
+|--------------------------|-------------------|---|
+| ``clip``                 | (B, T, 3, H, W)   | real frames in [-1, 1] |
+| ``keep_mask``            | (B, T, 1, H, W)   | 1 keep, 0 generate |
+| ``box``                  | (B, T, 4)         | hole, xyxy in pixels of the crop |
+| ``frame_index``          | (B, T)            | index of each frame in its video |
+| ``sample_index``         | (B,)              | index of the clip: keys randomness in training |
+| ``track_key``            | (B,) int64        | hash of video and face track: keys the pseudonym |
+| ``other_faces``          | (B, T, 1, H, W)   | uint8, 1 on further detected faces (real pixels) |
+| ``frame_rate``           | (B,)              | frames per second of the video |
+| ``landmarks``            | (B, T, 5, 2)      | eyes, nose, mouth corners, pixels of the crop |
+| ``source``               | list of B strings | video file name |
+| ``pair_valid``           | (B, T-1) bool     | False where frame t does not continue frame t-1 |
+| ``flow_to_previous``     | (B, T-1, 2, H, W) | displacement from t to t-1, on the grid of t |
+| ``flow_from_previous``   | (B, T-1, 2, H, W) | displacement from t-1 to t, on the grid of t-1 |
+| ``flow_to_first``        | (B, T-1, 2, H, W) | displacement from t to 0, on the grid of t |
+| ``flow_from_first``      | (B, T-1, 2, H, W) | displacement from 0 to t, on the grid of 0 |
 
 ``landmarks`` exists only when asked for. Entry ``i`` of the last five belongs to frame
 ``t = i + 1``. The flow keys exist only when flow was asked for; they are measured on the real
