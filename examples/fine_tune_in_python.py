@@ -6,6 +6,9 @@ It takes a sample clip and about a minute; configs/finetune.yaml has the setting
 
 from pathlib import Path
 
+import dp3_lightning  # noqa: F401  # before Lightning: it mends a torchvision that cannot load
+
+# isort: split
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -36,7 +39,8 @@ def fit(
         max_steps=updates,
         accelerator="auto",
         devices=1,
-        num_sanity_val_steps=-1,  # measure before the first update, too
+        val_check_interval=updates,  # measure held-out clips at the end
+        check_val_every_n_epoch=None,
         callbacks=[*losses, checkpoints],
         logger=False,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -78,13 +81,23 @@ def test_anonymize_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert not any(painted_pixels(frame).any() for frame in decoded(output))
 
 
+@pytest.mark.parametrize("name", ["anonymize_in_python", "fine_tune_in_python"])
+def test_imports_are_in_an_order_that_works_in_a_fresh_process(name: str) -> None:
+    command = [sys.executable, "-c", f"import examples.{name}"]
+    where = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=where, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 def test_fine_tune_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     tuner = VideoFineTuner(StyleGANUnetAdapter("tiny32"), DiscriminatorAdapter("tiny32"))
     before = [p.clone() for p in tuner.generator.parameters()]
     losses: list[LossCallback] = [TotalVariationLoss(weight=0.1), PixelLoss(weight=1.0)]
     checkpoint = fit(tuner, SyntheticDataModule(n_clips=4), losses, tmp_path, updates=2)
-    assert "train/generator/pixel" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "train/generator/pixel" in printed
+    assert "val/" in printed
     after = list(load_generator(checkpoint).parameters())
     assert len(after) == len(before)
     assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
