@@ -86,3 +86,34 @@ def test_the_architecture_picture_needs_nothing_from_outside() -> None:
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert "href" not in text
     assert "url(" not in text.replace("url(#m)", "")
+
+
+def headings_of(readme: str) -> list[str]:
+    return re.findall(r"^## (.+)$", readme, re.MULTILINE)
+
+
+def test_the_readme_is_short_and_in_order() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 160
+    assert headings_of(readme) == [
+        "Install", "Anonymize", "Tests", "Fine-tune", "Extend", "Figures", "Limits", "Licence",
+    ]  # fmt: skip
+    assert readme.index("docs/before_after.jpg") < readme.index("## Install")
+
+
+def test_links_of_the_readme_and_its_neighbours_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"):
+        targets = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text())
+        missing = [t for t in targets if "://" not in t and not (ROOT / t).exists()]
+        assert missing == [], name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide/anonymize.md", "docs/threat_model.md"])
+def test_options_named_in_the_guides_exist(page: str) -> None:
+    parser = anonymize_parser()
+    options = {k.replace("_", "-") for k in vars(parser.get_defaults())} | {"out"}
+    others = {"config", "original", "report", "baseline", "overwrite"}  # of other commands, too
+    named = set()
+    for command in re.findall(r"dp3 anonymize ([^\n`]+)", (ROOT / page).read_text()):
+        named |= set(re.findall(r"--([a-z][\w-]+)", command.split("#")[0].split("&&")[0]))
+    assert named - options - others == set()
