@@ -1,4 +1,4 @@
-"""The functions that people call from Python."""
+"""Anonymize from Python."""
 
 from __future__ import annotations
 

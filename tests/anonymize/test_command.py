@@ -214,7 +214,7 @@ def test_a_plan_is_for_one_video(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / "in" / name, moving(3))
-    with pytest.raises(ValueError, match="A plan is for one video, but there are 2"):
+    with pytest.raises(ValueError, match="Expected one input with `--plan`, got 2"):
         anonymize(tmp_path / "in", "-o", tmp_path / "out", "--plan", "x.json")
 
 
