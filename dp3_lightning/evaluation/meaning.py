@@ -1,4 +1,4 @@
-"""What the figures of a face mean, and in which direction each is better."""
+"""Say what the figures of a face mean, and in which direction each is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Better = Literal["lower", "higher", "one", "neither"]  # one: as the original, 1
 
 
 class Meaning(NamedTuple):
-    """What a figure says.
+    """Describe one figure.
 
     Attributes:
         text: in a sentence.
@@ -20,7 +20,7 @@ class Meaning(NamedTuple):
 
     @property
     def direction(self) -> str:
-        """What is better, in words; empty where neither is."""
+        """Return the better direction in words; empty where neither is better."""
         words = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1"}
         return words.get(self.better, "")
 
