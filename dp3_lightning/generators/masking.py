@@ -1,4 +1,4 @@
-"""DeepPrivacy2's output masking, whose gradient is rescaled by the size of the hole."""
+"""Mask outputs as DeepPrivacy2 does, with the gradient rescaled by the size of the hole."""
 
 from __future__ import annotations
 
