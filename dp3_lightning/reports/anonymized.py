@@ -1,4 +1,4 @@
-"""One page about one anonymized video or picture: what was found, filled, blurred, unresolved.
+"""Report on one anonymized file: faces detected, filled, blurred and unresolved.
 
 Everything on it comes from the output and its manifest. It never opens the original.
 """
@@ -24,7 +24,7 @@ _COLORS = {
 
 
 def report_path(output: Path) -> Path:
-    """``OUT.dp3.html`` beside the output."""
+    """Return the path of ``OUT.dp3.html`` beside the output."""
     return output.with_name(f"{output.name}.dp3.html")
 
 

@@ -1,4 +1,4 @@
-"""Small copies of videos inside a page, side by side, with one set of controls."""
+"""Embed small copies of videos in a page, side by side, with one set of controls."""
 
 from __future__ import annotations
 

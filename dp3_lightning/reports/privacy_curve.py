@@ -1,4 +1,4 @@
-"""The page of ``dp3 privacy-curve``."""
+"""Write the page of ``dp3 privacy-curve``."""
 
 from __future__ import annotations
 
