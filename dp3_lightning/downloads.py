@@ -1,4 +1,4 @@
-"""Fetch one URL into one file: resumable, with a progress bar for large files."""
+"""Fetch one URL into one file, resumable, with a progress bar for large files."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _BAR_FROM = 8 << 20  # bytes; smaller files are there before a bar could be read
 
 
 class DownloadError(Exception):
-    """A source failed; the message says why."""
+    """Report a source that failed, and why."""
 
 
 def partial_path(url: str, folder: Path) -> Path:
-    """Where the beginning of an interrupted download waits for the next try."""
+    """Return the path of the finished part of an interrupted download."""
     return folder / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.partial"
 
 
 def download(url: str, output: Path, partial: Path) -> None:
-    """Fetch ``url``; goes on where an earlier try stopped, if the server can.
+    """Fetch ``url``; continue where an earlier try stopped, if the server can.
 
     Args:
         url: http, https or file URL.

@@ -1,4 +1,4 @@
-"""Typed records that travel between the rooms, with shapes, ranges and units stated once.
+"""Define the records that packages exchange, with shapes, ranges and units stated once.
 
 Conventions used everywhere in this package:
 
@@ -55,7 +55,7 @@ EXTRA_INPUTS = ("keypoints", "embedding", "E_mask", "landmarks")
 
 
 class Regenerate(Protocol):
-    """Draws the clips of a step once more."""
+    """Draw the clips of a step again."""
 
     def __call__(
         self,
@@ -77,7 +77,7 @@ class Regenerate(Protocol):
 
 @dataclass(frozen=True)
 class GeneratorStep:
-    """What an additive loss may see; built once per generator update.
+    """Hold all that an additive loss may see; built once per generator update.
 
     Attributes:
         real: real frames, ``(B, T, 3, H, W)`` in [-1, 1].
@@ -104,7 +104,7 @@ class GeneratorStep:
 
 @dataclass(frozen=True)
 class Detection:
-    """One face found in one frame.
+    """Describe one face detected in one frame.
 
     Attributes:
         box: ``(x0, y0, x1, y1)`` in pixels of the frame, float, x1/y1 exclusive; may leave it.
@@ -119,7 +119,7 @@ class Detection:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in frames.
+    """Detect faces in frames.
 
     ``name`` goes into cache keys: two detectors that may answer differently need different names.
     """
@@ -133,7 +133,7 @@ class FaceDetector(Protocol):
 
 @dataclass
 class Track:
-    """One face followed through consecutive frames of one video.
+    """Follow one face through consecutive frames of one video.
 
     Attributes:
         start: index of the first frame.
@@ -147,5 +147,5 @@ class Track:
 
     @property
     def stop(self) -> int:
-        """Index after the last frame."""
+        """Return the index after the last frame."""
         return self.start + len(self.boxes)
