@@ -263,9 +263,9 @@ class _Batch:
         for number, pair in enumerate(self.pairs, start=1):
             if len(self.pairs) > 1:
                 self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
-            # A plan may have been edited since: what it made before is not what it says now.
+            # A plan may have been edited since its output was made.
             if self.plan is None and not self.settings.output.overwrite and self._done(pair):
-                print(f"{pair.output}: done before")
+                print(f"{pair.output}: already done")
                 continue
             try:
                 pair.output.parent.mkdir(parents=True, exist_ok=True)
@@ -330,7 +330,7 @@ def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> It
     if "skipped" in record["identity"]:
         yield f"identity check skipped: {record['identity']['skipped']}"
     if settings.output.audio == "drop":
-        yield "no sound (a voice identifies a person; --audio copy keeps it)"
+        yield "sound dropped, because a voice identifies a person (--audio copy keeps it)"
     for frame, box in outcome.unresolved:
         yield f"UNRESOLVED: a face at {[round(v) for v in box]} in frame {frame}"
     if outcome.unchecked:
@@ -341,7 +341,7 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     blurred = [f for f in outcome.failures if f.blurred]
     if blurred:
         yield (
-            f"blurred because something failed: {len({f.frame for f in blurred})} frames "
+            f"blurred after a failure: {len({f.frame for f in blurred})} frames "
             f"(first: frame {blurred[0].frame}, {blurred[0].reason})"
         )
     for failure in (f for f in outcome.failures if not f.blurred):
@@ -352,6 +352,6 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     if outcome.repeated:
         yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
     if outcome.missing_tail:
-        yield f"the file is cut off: {outcome.missing_tail} frames that it announces are missing"
+        yield f"the file is cut off: {outcome.missing_tail} of its announced frames are missing"
     if outcome.blurred:
-        yield f"re-detection found {len(outcome.blurred)} faces nobody had planned: blurred"
+        yield f"{len(outcome.blurred)} faces outside the plan were detected afterwards and blurred"

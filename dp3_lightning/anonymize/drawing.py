@@ -35,10 +35,10 @@ class Drawing:
 
     Attributes:
         generator: the network, or None for a treatment without one.
-        name: what the user asked for.
+        name: the name or file that the user gave.
         sha256: of the network's weights; empty without one.
         treatment: ``blur``, ``pixelate`` or ``solid`` when the user asked for one.
-        precision: what the network computes in.
+        precision: number format of the network.
     """
 
     generator: GeneratorAdapter | None

@@ -69,7 +69,7 @@ class KeyFrameDrawer:
             result: takes what was drawn, and what failed.
 
         Returns:
-            For every run key frame to ``(3, H, W)`` in [-1, 1]; what failed is missing.
+            For every run key frame to ``(3, H, W)`` in [-1, 1]; frames that failed are missing.
         """
         drawn: list[dict[int, Tensor]] = [{} for _ in runs]
         jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]

@@ -27,10 +27,10 @@ class Outcome:
         missing_tail: frames that a cut-off file announced and does not hold.
         n_drawn: faces that went through the generator.
         n_carried: faces carried from those.
-        failures: what was blurred because something failed.
+        failures: failed frames, in which the face is blurred.
         repeated: frames that cannot be decoded; the one before stands in their place.
         n_checked: frames in which faces were detected after rendering.
-        blurred: faces found then that nobody had planned; they were blurred.
+        blurred: faces detected then that are not in the plan; they were blurred.
         unresolved: those still found afterwards.
         unchecked: frames in which that detection failed.
         distances: track to distances between drawn and real face.
@@ -224,7 +224,7 @@ def is_done(
 
     Args:
         source: the original.
-        output: what may be its anonymized copy.
+        output: the file that may be its anonymized copy.
         drawing: ``Drawing.describe()``.
         settings: ``Settings.recorded()``.
     """

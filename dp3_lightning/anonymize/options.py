@@ -87,7 +87,7 @@ class CheckOptions:
     """Choose how the result is checked.
 
     Attributes:
-        verify: detect faces in the rendered frames; what nobody planned is blurred.
+        verify: detect faces in the rendered frames; those not in the plan are blurred.
         verify_score: score from which a face found there counts.
         identity_check: compare drawn with real faces: ``auto`` when the recogniser is available,
             ``required``, or ``off``.

@@ -43,9 +43,9 @@ class RenderOptions:
         propagation: how often faces are drawn again, see :meth:`Propagation.parse`.
         feather: width of the blending band around the box, of its longer side.
         color_match: shift the colours of a drawn face so that its rim fits what it meets.
-        padded: what becomes of the frames that a track was extended by at its ends: nobody was
-            detected there, so a drawn face may hang in the air.
-        fallback: treatment of what cannot or should not be drawn.
+        padded: treatment of the frames added at the ends of a track: no face was detected
+            there, so a drawn one may hang in the air.
+        fallback: treatment of faces that cannot or should not be drawn.
         batch_size: faces drawn at a time; None: 8, and 1 on the CPU, where more are slower.
         compat: ``dp2`` draws as DeepPrivacy2 does, every face in every frame, in windows of whole
             pixels, with a hard edge and boxes as detected: for comparison.

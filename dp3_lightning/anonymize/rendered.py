@@ -14,7 +14,7 @@ class Failure:
     Attributes:
         frame: index in the video.
         person: whose face, or empty for the whole frame.
-        reason: what happened.
+        reason: the cause, in words.
         blurred: whether the face is blurred for it.
     """
 
@@ -30,7 +30,7 @@ class Rendered:
 
     Attributes:
         frames: ``(H, W, 3)`` uint8 RGB each.
-        failures: what was blurred because something failed.
+        failures: failed frames, in which the face is blurred.
         drawn: frame of every face that went through the generator.
         carried: frame of every face that was carried from drawn ones.
     """

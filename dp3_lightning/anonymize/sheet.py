@@ -46,7 +46,7 @@ def make_sheet(
             and cannot be chosen.
         detector: face detector.
         people: candidates per person.
-        is_picture: what ``source`` is.
+        is_picture: whether ``source`` is a picture.
         plan: made before; default: make one.
 
     Returns:

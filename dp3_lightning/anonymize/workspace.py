@@ -35,7 +35,7 @@ class Workspace:
     Args:
         output: the target file.
         run_key: hash of everything that decides the result; another one starts afresh.
-        private: what decides it too and must not be written down.
+        private: a further part of it that must not be written down.
 
     Attributes:
         folder: ``.NAME.dp3work`` beside the output, readable by its owner only.
@@ -106,7 +106,7 @@ def _locked_folder(folder: Path) -> int | None:
     """Lock a folder for this process; the lock ends with the process, however that ends.
 
     Returns:
-        What to close; None on systems without such locks.
+        The lock to close; None on systems without such locks.
     """
     if fcntl is None:
         return None
