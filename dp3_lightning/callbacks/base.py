@@ -124,7 +124,7 @@ def collect_losses(
 
     Args:
         module: the training module.
-        step: what the terms may see.
+        step: the inputs of the terms.
         log: takes the name and raw value of each term; default: ``module.log``.
 
     Returns:

@@ -46,7 +46,7 @@ class ClipPreview(Callback):
     ``<default_root_dir>/predictions``.
 
     Detected faces of further people in the picture are greyed out, unless originals are asked for.
-    What lies outside the boxes (hair, clothes, the room) is real in every row.
+    Everything outside the boxes (hair, clothes, the room) is real in every row.
 
     Args:
         n_clips: number of clips, taken from the first validation batch.
