@@ -34,7 +34,7 @@ class PersonTrack:
     Attributes:
         person: who it is; the same in all videos of a person.
         video: which file it is from.
-        figures: what was measured.
+        figures: the measured figures.
     """
 
     person: str
@@ -49,7 +49,7 @@ def people_figures(
 
     Args:
         tracks: faces of all videos.
-        names: what Frechet and kernel distance of the features are called.
+        names: of the features' Frechet and kernel distance.
 
     Returns:
         Figures by name, and of what cannot be measured the reason: too few people for a rate is

@@ -57,13 +57,13 @@ class Point:
         name: of the choice, or of the checkpoint file.
         recognised: share of frames in which the recogniser takes the drawn face for the real
             person, mean over held-out faces: the privacy axis.
-        gap: the same on the people it was trained on, less that: what it memorised.
+        gap: the same on the people it was trained on, less that: the memorised share.
         rank1: re-identification among held-out people by embeddings averaged over tracks; None
             with fewer than two.
-        chance: what guessing gives there.
+        chance: the same share by guessing.
         quality: means over held-out faces, by name.
         inside: whether ``recognised`` is within the budget.
-        choice: what it was trained with.
+        choice: the settings that it was trained with.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Study:
         held_out: videos of people whom no training saw, each with its person or origin.
         trained_on: videos of the training, for what is memorised, likewise; may be empty.
         budget: largest ``recognised`` that is allowed.
-        tools: what to measure with.
+        tools: the networks to measure with.
 
     Raises:
         ValueError: no recogniser is available, or a video that is both held out and trained on.

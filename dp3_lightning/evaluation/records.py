@@ -57,7 +57,7 @@ def evaluate(
     """Measure one video, and a second copy of it where one is given.
 
     Raises:
-        ValueError: what does not belong together, see :func:`evaluate_pair`.
+        ValueError: files that do not belong together, see :func:`evaluate_pair`.
     """
     known = FacesOfFrames()
     faces = evaluate_pair(original, output, plan, tools, known)
@@ -76,7 +76,7 @@ def record_of(videos: Sequence[Evaluated], tools: Tools) -> dict[str, Any]:
 
     Args:
         videos: one or more.
-        tools: what they were measured with.
+        tools: the networks that they were measured with.
     """
     from dp3_lightning import __version__
 

@@ -33,12 +33,12 @@ def render(
 ) -> None:
     """Anonymize a video for measuring: with fine compression, and without the blur of the check.
 
-    What a generator draws is what is to be measured; never publish such a video.
+    The drawings of a generator are to be measured; never publish such a video.
 
     Args:
         source: video.
         output: written; replaced if there.
-        drawing: what draws the faces.
+        drawing: the network or treatment that draws the faces.
         cache: folder of detections.
         compat: ``dp2`` draws as DeepPrivacy2 does.
         truncation: of the latents.

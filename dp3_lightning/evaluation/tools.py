@@ -35,8 +35,8 @@ class Tools:
         detector: decides whether a face is still detected.
         embedder: recogniser; None skips the figures of identity.
         perceptual: distance of pictures, ``(N, 3, H, W)`` twice to N values; None skips tLP.
-        perceptual_name: what to call it.
-        features: what distributions of pictures are compared by; None skips that.
+        perceptual_name: its name in tables.
+        features: by which distributions of pictures are compared; None skips that.
         fake_detector: detector of generated faces, a user's own; None skips it.
         skipped: figure to the reason why it is left out.
     """
