@@ -90,7 +90,7 @@ def frontalise(points: Points, reference: Points) -> Frontal:
         reference: ``(468, 3)`` frontal mesh with outer eyes 1 apart, see :func:`mean_mesh`.
 
     Returns:
-        The meshes in the frame of the reference. What rests in them is shape and expression.
+        The meshes in the frame of the reference. Shape and expression are left in them.
 
     Raises:
         ValueError: a mesh has another shape, is not finite, or is a single point.
