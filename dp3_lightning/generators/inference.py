@@ -157,7 +157,7 @@ class InferenceGenerator(GeneratorAdapter):
     """Draw as a native generator does, faster; made by :func:`optimize_for_inference`.
 
     Attributes:
-        changes: what differs from the training form, one sentence each.
+        changes: differences from the training form, one sentence each.
         dtype: type the network computes in; inputs and outputs are float32.
     """
 

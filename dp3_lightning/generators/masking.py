@@ -34,7 +34,7 @@ def mask_output(condition: Tensor, mask: Tensor, raw: Tensor) -> Tensor:
     Args:
         condition: ``(N, C, H, W)``.
         mask: ``(N, 1, H, W)``, 1 = keep, 0 = generate.
-        raw: ``(N, C, H, W)``, what the network drew.
+        raw: ``(N, C, H, W)``, drawn by the network.
     """
     result: Tensor = _MaskOutput.apply(condition, mask, raw)  # type: ignore[no-untyped-call]
     return result
