@@ -30,7 +30,7 @@ class ClipMetrics(nn.Module):
 
         Args:
             fake: composites ``(B, T, 3, H, W)`` in [-1, 1].
-            batch: what they were made from; without flow, only ``ring_error`` is measured.
+            batch: the batch they were made from; without flow, only ``ring_error`` is measured.
         """
         clip, keep_mask = batch["clip"], batch["keep_mask"]
         self.ring_error.update(ring_error(fake, clip, keep_mask))
