@@ -75,8 +75,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
     if not checked:
         return '<p class="verdict unsafe">Not checked for remaining faces.</p>'
     return (
-        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: no face is '
-        "left that was not drawn, blurred or let through. No detector finds every face: look "
+        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: every '
+        "detected face is drawn, blurred or kept by the plan. No detector finds every face: look "
         "through the video before you give it away.</p>"
     )
 

@@ -37,9 +37,9 @@ def scatter(
     """Plot points.
 
     Args:
-        series: what to plot; points that are not finite are left out.
-        x_label: what x is.
-        y_label: what y is.
+        series: the points to plot; those that are not finite are left out.
+        x_label: name of the x axis.
+        y_label: name of the y axis.
         x_names: names of x = 0, 1, 2, ... instead of numbers.
         size: width and height in pixels.
         x_mark: an x to draw a dashed line at, and what it is.

@@ -49,7 +49,7 @@ def write_evaluation_report(
 
     Args:
         path: where.
-        record: what was measured.
+        record: all figures.
         videos: whose pictures to show, the first six.
         show_original: put the originals' pictures beside; by default no real face is shown.
 
