@@ -19,8 +19,8 @@ class Asset:
         name: key in :data:`ASSETS`.
         kind: "clip", "picture", "model" (ours to use as a tool), "weights" (a generator's) or
             "prior" (a part of the network behind ``--generator face-prior``).
-        description: what it shows or does; sizes in pixels.
-        licence: what is known about its terms, and what is not.
+        description: content or purpose; sizes in pixels.
+        licence: its terms, as far as they are known.
         package: package that holds it; empty for a URL asset.
         version: exact version of the package.
         member: path inside the package's archive, without the top folder of a source archive.

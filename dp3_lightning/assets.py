@@ -133,7 +133,7 @@ def _fetch(asset: Asset, scratch: Path) -> Path:
         found = _hash(output, algorithm)
         if found == expected:
             return output
-        failures.append(f"source {number}: refused, what arrived has {algorithm} {found}")
+        failures.append(f"source {number}: refused, the file has {algorithm} {found}")
     raise _FetchError("; ".join(failures))
 
 

@@ -30,7 +30,7 @@ def keyed_normal(samples: Iterable[int], width: int, *key: int | str) -> Tensor:
     Args:
         samples: identifiers, one per row.
         width: length of a row.
-        key: what the draw is for.
+        key: names the purpose of the draw.
 
     Returns:
         ``(n, width)`` float32 on the CPU.
