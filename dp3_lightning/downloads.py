@@ -45,8 +45,8 @@ def download(url: str, output: Path, partial: Path) -> None:
     Args:
         url: http, https or file URL.
         output: the finished file; on the file system of ``partial``.
-        partial: the file of the part received so far, kept on failure. Not for two processes at a time:
-            the second one starts a file of its own.
+        partial: the file of the part received so far, kept on failure. Not for two processes at a
+            time: the second one starts a file of its own.
 
     Raises:
         DownloadError: no answer, an error status, or the connection broke.
