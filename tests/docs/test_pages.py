@@ -117,3 +117,13 @@ def test_options_named_in_the_guides_exist(page: str) -> None:
     for command in re.findall(r"dp3 anonymize ([^\n`]+)", (ROOT / page).read_text()):
         named |= set(re.findall(r"--([a-z][\w-]+)", command.split("#")[0].split("&&")[0]))
     assert named - options - others == set()
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results_page() -> None:
+    """They are written by hand in both: one may not be changed without the other."""
+    readme, results = (
+        " ".join((ROOT / name).read_text().split()) for name in ("README.md", "docs/results.md")
+    )
+    figures = readme.split("## Figures")[1].split("Against DeepPrivacy2")[0].split(" - ")[1:]
+    assert len(figures) == 4
+    assert [figure for figure in figures if figure.strip() not in results] == []
