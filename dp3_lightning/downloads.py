@@ -1,4 +1,4 @@
-"""Fetch one URL into one file: resumable, with a progress bar for large files."""
+"""Fetch one URL into one file, resumable, with a progress bar for large files."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _BAR_FROM = 8 << 20  # bytes; smaller files are there before a bar could be read
 
 
 class DownloadError(Exception):
-    """A source failed; the message says why."""
+    """Report a source that failed, and why."""
 
 
 def partial_path(url: str, folder: Path) -> Path:
-    """Where the beginning of an interrupted download waits for the next try."""
+    """Return the path of the finished part of an interrupted download."""
     return folder / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.partial"
 
 
 def download(url: str, output: Path, partial: Path) -> None:
-    """Fetch ``url``; goes on where an earlier try stopped, if the server can.
+    """Fetch ``url``; continue where an earlier try stopped, if the server can.
 
     Args:
         url: http, https or file URL.
         output: the finished file; on the file system of ``partial``.
-        partial: what has arrived so far; kept after a failure. Not for two processes at a time:
-            the second one starts a file of its own.
+        partial: the file of the part received so far, kept on failure. Not for two processes at a
+            time: the second one starts a file of its own.
 
     Raises:
         DownloadError: no answer, an error status, or the connection broke.

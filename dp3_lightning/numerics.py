@@ -1,4 +1,4 @@
-"""Small pieces of arithmetic that several rooms need alike."""
+"""Compute small things that several packages need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return ``x`` in float64 if it is that, else in float32."""
+    """Return ``x`` unchanged if it is float64, else as float32."""
     return x if x.dtype == torch.float64 else x.float()
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO, without the messages that it sends about its use."""
+"""Import OpenVINO with its telemetry switched off."""
 
 from __future__ import annotations
 

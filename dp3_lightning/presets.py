@@ -1,4 +1,4 @@
-"""Named configurations of generators and discriminators: DeepPrivacy2's and small ones."""
+"""Name configurations of generators and discriminators: DeepPrivacy2's and small ones."""
 
 from __future__ import annotations
 

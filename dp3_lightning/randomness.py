@@ -1,4 +1,4 @@
-"""Counter-based randomness: a draw depends on what it is for, not on what was drawn before.
+"""Draw counter-based random numbers: each depends on its key only, not on earlier draws.
 
 The key of a draw names the seed of the run, the purpose, the step and the sample. So neither the
 number of processes nor a resume in mid-epoch changes a single value.
@@ -30,7 +30,7 @@ def keyed_normal(samples: Iterable[int], width: int, *key: int | str) -> Tensor:
     Args:
         samples: identifiers, one per row.
         width: length of a row.
-        key: what the draw is for.
+        key: names the purpose of the draw.
 
     Returns:
         ``(n, width)`` float32 on the CPU.

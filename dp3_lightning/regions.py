@@ -1,4 +1,4 @@
-"""The parts of a face crop that losses and metrics speak of, each with one name.
+"""Compute the parts of a face crop that losses and metrics use, each with one name.
 
 * ``hole``: the pixels to generate, ``1 - keep_mask``;
 * ``seam``: the hole grown by one pixel, so that the jump at its border is inside;

@@ -1,4 +1,4 @@
-"""Typed records that travel between the rooms, with shapes, ranges and units stated once.
+"""Define the records that packages exchange, with shapes, ranges and units stated once.
 
 Conventions used everywhere in this package:
 
@@ -13,25 +13,23 @@ Conventions used everywhere in this package:
 
 Keys of the batch that :class:`dp3_lightning.data.VideoClipDataModule` yields:
 
-============================  ==================  ==============================================
-key                           shape               meaning
-============================  ==================  ==============================================
-``clip``                      (B, T, 3, H, W)     real frames in [-1, 1]
-``keep_mask``                 (B, T, 1, H, W)     1 keep, 0 generate
-``box``                       (B, T, 4)           hole, xyxy in pixels of the crop
-``frame_index``               (B, T)              index of each frame in its video
-``sample_index``              (B,)                index of the clip: keys randomness in training
-``track_key``                 (B,) int64          hash of video and face track: keys the pseudonym
-``other_faces``               (B, T, 1, H, W)     uint8, 1 on further detected faces (real pixels)
-``frame_rate``                (B,)                frames per second of the video
-``landmarks``                 (B, T, 5, 2)        eyes, nose, mouth corners, pixels of the crop
-``source``                    list of B strings   video file name
-``pair_valid``                (B, T-1) bool       False where frame t does not continue frame t-1
-``flow_to_previous``          (B, T-1, 2, H, W)   displacement from t to t-1, on the grid of t
-``flow_from_previous``        (B, T-1, 2, H, W)   displacement from t-1 to t, on the grid of t-1
-``flow_to_first``             (B, T-1, 2, H, W)   displacement from t to 0, on the grid of t
-``flow_from_first``           (B, T-1, 2, H, W)   displacement from 0 to t, on the grid of 0
-============================  ==================  ==============================================
+| key                      | shape             | meaning |
+|--------------------------|-------------------|---|
+| ``clip``                 | (B, T, 3, H, W)   | real frames in [-1, 1] |
+| ``keep_mask``            | (B, T, 1, H, W)   | 1 keep, 0 generate |
+| ``box``                  | (B, T, 4)         | hole, xyxy in pixels of the crop |
+| ``frame_index``          | (B, T)            | index of each frame in its video |
+| ``sample_index``         | (B,)              | index of the clip: keys randomness in training |
+| ``track_key``            | (B,) int64        | hash of video and face track: keys the pseudonym |
+| ``other_faces``          | (B, T, 1, H, W)   | uint8, 1 on further detected faces (real pixels) |
+| ``frame_rate``           | (B,)              | frames per second of the video |
+| ``landmarks``            | (B, T, 5, 2)      | eyes, nose, mouth corners, pixels of the crop |
+| ``source``               | list of B strings | video file name |
+| ``pair_valid``           | (B, T-1) bool     | False where frame t does not continue frame t-1 |
+| ``flow_to_previous``     | (B, T-1, 2, H, W) | displacement from t to t-1, on the grid of t |
+| ``flow_from_previous``   | (B, T-1, 2, H, W) | displacement from t-1 to t, on the grid of t-1 |
+| ``flow_to_first``        | (B, T-1, 2, H, W) | displacement from t to 0, on the grid of t |
+| ``flow_from_first``      | (B, T-1, 2, H, W) | displacement from 0 to t, on the grid of 0 |
 
 ``landmarks`` exists only when asked for. Entry ``i`` of the last five belongs to frame
 ``t = i + 1``. The flow keys exist only when flow was asked for; they are measured on the real
@@ -57,7 +55,7 @@ EXTRA_INPUTS = ("keypoints", "embedding", "E_mask", "landmarks")
 
 
 class Regenerate(Protocol):
-    """Draws the clips of a step once more."""
+    """Draw the clips of a step again."""
 
     def __call__(
         self,
@@ -79,7 +77,7 @@ class Regenerate(Protocol):
 
 @dataclass(frozen=True)
 class GeneratorStep:
-    """What an additive loss may see; built once per generator update.
+    """Hold all that an additive loss may see; built once per generator update.
 
     Attributes:
         real: real frames, ``(B, T, 3, H, W)`` in [-1, 1].
@@ -106,7 +104,7 @@ class GeneratorStep:
 
 @dataclass(frozen=True)
 class Detection:
-    """One face found in one frame.
+    """Describe one face detected in one frame.
 
     Attributes:
         box: ``(x0, y0, x1, y1)`` in pixels of the frame, float, x1/y1 exclusive; may leave it.
@@ -121,7 +119,7 @@ class Detection:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in frames.
+    """Detect faces in frames.
 
     ``name`` goes into cache keys: two detectors that may answer differently need different names.
     """
@@ -135,7 +133,7 @@ class FaceDetector(Protocol):
 
 @dataclass
 class Track:
-    """One face followed through consecutive frames of one video.
+    """Follow one face through consecutive frames of one video.
 
     Attributes:
         start: index of the first frame.
@@ -149,5 +147,5 @@ class Track:
 
     @property
     def stop(self) -> int:
-        """Index after the last frame."""
+        """Return the index after the last frame."""
         return self.start + len(self.boxes)

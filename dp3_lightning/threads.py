@@ -1,4 +1,4 @@
-"""How many threads work on small pictures."""
+"""Limit the number of threads that work on small pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make ``import torchvision`` work where its compiled operators cannot load. Nothing else.
+"""Make ``import torchvision`` work where its compiled operators cannot load, and no more.
 
 The default torchvision wheel is built for CUDA. Beside a CPU build of torch its ``_C`` library
 misses ``libcudart`` and is skipped, after which ``import torchvision`` dies with ``operator
@@ -28,7 +28,7 @@ _LIBRARIES: list[torch.library.Library] = []
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression: indices of the kept boxes, best score first."""
+    """Return the indices of boxes that non-maximum suppression keeps, best score first."""
     order = scores.argsort(descending=True).tolist()
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept: list[int] = []

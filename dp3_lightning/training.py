@@ -1,4 +1,4 @@
-"""LightningCLI, set up for this package."""
+"""Set LightningCLI up for this package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROOT_REFERENCE = "${trainer.default_root_dir}"
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI that can be given its arguments and checks the output folder first."""
+    """Run LightningCLI with given arguments, after a check of the output folder."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse ``args``; unlike the base class, do not warn that ``sys.argv`` is there too."""
@@ -46,7 +46,7 @@ class TrainingCLI(LightningCLI):
             check_checkpoint(checkpoint)
 
     def before_instantiate_classes(self) -> None:
-        """Put the output folder where the configuration refers to it; refuse one without access."""
+        """Insert the output folder where the configuration refers to it, and check access."""
         config = self.config[self.config["subcommand"]]
         check_accelerator(str(config.get("trainer", {}).get("accelerator", "auto")))
         root = config.get("trainer", {}).get("default_root_dir")
@@ -68,7 +68,7 @@ class TrainingCLI(LightningCLI):
 
 
 def check_accelerator(accelerator: str) -> None:
-    """Refuse a GPU that is not there, with the remedy.
+    """Refuse a GPU that is absent, and name the remedy.
 
     Raises:
         ValueError: CUDA is asked for and absent.
@@ -83,7 +83,7 @@ def check_accelerator(accelerator: str) -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Refuse a checkpoint file that is cut off or none at all; names like ``last`` pass.
+    """Refuse a file that is no checkpoint or is cut off; names like ``last`` pass.
 
     Raises:
         FileNotFoundError: a path that does not exist.
@@ -95,7 +95,7 @@ def check_checkpoint(path: str) -> None:
         raise FileNotFoundError(f"No checkpoint at {path!r}: check `--ckpt_path`.")
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path!r} is no checkpoint, or cut off: take an earlier one from the same folder."
+            f"{path!r} is not a checkpoint, or is cut off: use an earlier one from the same folder."
         )
 
 
@@ -112,7 +112,7 @@ def refuse_second_run(callbacks: Sequence[Any]) -> None:
         last = Path(options.get("dirpath") or ".") / "last.ckpt"
         if last.is_file():
             raise FileExistsError(
-                f"{last} is from an earlier run: go on with `--ckpt_path {last}`, or write "
+                f"{last} is from an earlier run: resume it with `--ckpt_path {last}`, or write "
                 "elsewhere with `--trainer.default_root_dir FOLDER`."
             )
 
@@ -135,7 +135,7 @@ def replace_root(node: Any, root: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Create ``folder`` and a file in it.
+    """Check that ``folder`` can be created and written to.
 
     Raises:
         OSError: that fails; names the folder and the remedy.

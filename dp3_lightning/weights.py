@@ -1,4 +1,4 @@
-"""The commands ``dp3 weights`` and ``dp3 export``: look at, fetch, check, convert weights."""
+"""Run ``dp3 weights`` and ``dp3 export``: list, fetch, check and convert weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ _SUFFIXES = {".ckpt": "dp2", ".pth": "dp2", ".safetensors": "safetensors", ".pt"
 
 def weights_command(arguments: Sequence[str]) -> int:
     """Run ``dp3 weights list|get|check|convert``; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="dp3 weights", description="Weights of generators.")
+    parser = argparse.ArgumentParser(
+        prog="dp3 weights", description="List, fetch, check and convert weights of generators."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="published weights, their terms, and which are cached")
     get = commands.add_parser("get", help="fetch published weights, check their hash, print path")
     get.add_argument("name")
-    check = commands.add_parser("check", help="say what a file holds and whether it is genuine")
+    check = commands.add_parser("check", help="say what a file holds and whether it is published")
     check.add_argument("file", type=Path)
-    convert = commands.add_parser("convert", help="as `dp3 export`")
+    convert = commands.add_parser("convert", help="the same as `dp3 export`")
     _add_export_arguments(convert)
     options = parser.parse_args(arguments)
     if options.command == "list":
@@ -55,7 +57,7 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--form", choices=sorted(set(_SUFFIXES.values())), help="default: by suffix"
     )
-    parser.add_argument("--preset", help="of the generator, where the file does not say it")
+    parser.add_argument("--preset", help="preset of the generator, where the file does not name it")
     parser.add_argument("--licence", help="text to keep in the file")
     parser.add_argument("--data", type=Path, help="training manifest; its sha256 is kept")
 
@@ -94,7 +96,7 @@ def _published_as(digests: Mapping[str, str]) -> Asset | None:
 
 
 def _check(path: Path) -> int:
-    """Print what is in a file; 1 when it cannot be used."""
+    """Print the content of a weights file; return 1 when it cannot be used."""
     from dp3_lightning.generators.checkpoints import generator_state, read_checkpoint, stored_config
     from dp3_lightning.generators.loading import identify_preset
 
@@ -131,7 +133,7 @@ def _export(options: argparse.Namespace) -> None:
     if form is None:
         raise ValueError(
             f"No format for the suffix {options.output.suffix!r}: use {', '.join(_SUFFIXES)}, or "
-            "say it with --form."
+            "choose one with --form."
         )
     metadata = {"tool": f"dp3_lightning {__version__}", "source": Path(options.source).name}
     if options.licence:

@@ -1,4 +1,4 @@
-"""Files that appear under their name when they are complete, or not at all."""
+"""Write files that appear under their name when they are complete, or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """Give a name to write to; at the end that file takes the name ``target``.
+    """Yield a temporary name to write to; at the end that file is renamed to ``target``.
 
     When the block raises, what was written is deleted and an older ``target`` stays. The suffix is
     the same, because programs choose formats by it.

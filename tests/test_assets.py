@@ -175,7 +175,7 @@ def test_wrong_hash_from_the_source_is_refused_and_nothing_changes(
     if cached is not None:
         target.parent.mkdir(parents=True)
         target.write_bytes(cached)
-    with pytest.raises(AssetUnavailableError, match="refused, what arrived has sha256"):
+    with pytest.raises(AssetUnavailableError, match="refused, the file has sha256"):
         asset_path("toy")
     left = [path.read_bytes() for path in target.parent.iterdir()]
     assert left == ([] if cached is None else [cached])

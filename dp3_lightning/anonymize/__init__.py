@@ -1,4 +1,4 @@
-"""Anonymize whole videos: plan who is where, render, check, tell."""
+"""Anonymize whole videos: plan which face is where, render, check, record."""
 
 from dp3_lightning.anonymize.api import anonymize_video
 from dp3_lightning.anonymize.drawing import Drawing

@@ -1,4 +1,4 @@
-"""The functions that people call from Python."""
+"""Anonymize from Python."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def anonymize_video(
         progress: called as ``progress(pass, done, total)``.
 
     Returns:
-        What happened. ``outcome.safe`` is False when faces may be left.
+        The outcome; ``outcome.safe`` is False when faces may be left.
 
     Raises:
         FileNotFoundError: no such source, plan or generator, or no folder for the output.

@@ -1,4 +1,4 @@
-"""The command ``dp3 anonymize``."""
+"""Run the command ``dp3 anonymize``."""
 
 from __future__ import annotations
 
@@ -66,9 +66,11 @@ def anonymize_parser() -> ArgumentParser:
         f"known to be left; {UNRESOLVED}: faces may be left, see the manifest; 1: an error.",
         default_env=False,
     )
-    parser.add_argument("inputs", nargs="+", help="videos, pictures, folders, patterns")
-    parser.add_argument("-o", "--out", default=None, help="file for one input, else a folder")
-    parser.add_argument("--config", action="config", help="YAML file with these options")
+    parser.add_argument("inputs", nargs="+", help="videos, pictures, folders or patterns")
+    parser.add_argument(
+        "-o", "--out", default=None, help="output file; a folder for several inputs"
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
     parser.add_argument(
         "--generator",
         type=str,
@@ -77,21 +79,21 @@ def anonymize_parser() -> ArgumentParser:
     )
     parser.add_argument("--detector", type=FaceDetector | None, default=None)
     parser.add_argument(
-        "--dry_run", type=bool, default=False, help="write the plan (OUT.plan.json), no video"
+        "--dry_run", type=bool, default=False, help="write the plan only (OUT.plan.json)"
     )
     parser.add_argument(
-        "--sheet", type=str | None, default=None, help="PNG of people to choose from, no output"
+        "--sheet", type=str | None, default=None, help="write a PNG of candidates only"
     )
-    parser.add_argument("--people", type=int, default=8, help="people per face on the sheet")
-    parser.add_argument("--plan", type=str | None, default=None, help="render by this plan")
+    parser.add_argument("--people", type=int, default=8, help="candidates per person on the sheet")
+    parser.add_argument("--plan", type=str | None, default=None, help="render with this plan file")
     parser.add_argument(
-        "--report", type=bool, default=False, help="also write OUT.dp3.html, for people"
+        "--report", type=bool, default=False, help="also write a page, OUT.dp3.html"
     )
     parser.add_argument(
         "--cache",
         type=str | None,
         default=None,
-        help="folder of the detector's answers (boxes, no pixels); default: the user's cache",
+        help="folder that caches detected boxes (no pixels); default: the user's cache",
     )
     for group in (*_GROUPS.values(), DeviceOptions):
         parser.add_class_arguments(group, None)
@@ -99,7 +101,7 @@ def anonymize_parser() -> ArgumentParser:
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
-    """Let options be spelt with dashes, and switches stand alone."""
+    """Accept options with dashes, and switches without a value."""
     result = []
     for number, text in enumerate(arguments):
         if not text.startswith("--") or len(text) == 2:
@@ -128,12 +130,12 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     if options.sheet is not None:
         return _sheet(options, settings, detector)
     if options.out is None:
-        raise ValueError("Say where the result goes: `-o OUT` (a file, or a folder for several).")
+        raise ValueError("Expected an output: give `-o OUT`, a file, or a folder for several.")
     pairs = pair_files(options.inputs, options.out)
     if options.plan is not None and len(pairs) > 1:
-        raise ValueError(f"A plan is for one video, but there are {len(pairs)} inputs.")
+        raise ValueError(f"Expected one input with `--plan`, got {len(pairs)}.")
     if options.plan is not None and options.dry_run:
-        raise ValueError("Give `--plan` to render by a plan, or `--dry-run` to make one, not both.")
+        raise ValueError("Give `--plan` to use a plan, or `--dry-run` to write one, not both.")
     plan = None if options.plan is None else read_plan(options.plan)
     console = Console(stderr=True)
     cache = None if options.cache is None else Path(options.cache)
@@ -151,7 +153,7 @@ def _sheet(options: Namespace, settings: Settings, detector: FaceDetector) -> in
 
     check_at_least(1, people=options.people)
     if len(options.inputs) != 1:
-        raise ValueError(f"`--sheet` is for one input, got {len(options.inputs)}.")
+        raise ValueError(f"Expected one input with `--sheet`, got {len(options.inputs)}.")
     pair = pair_files(options.inputs, "anonymized")[0]  # nothing is written there
     device = DeviceOptions(options.device, options.precision)
     drawing = Drawing.prepare(options.generator, device)
@@ -165,7 +167,7 @@ def _sheet(options: Namespace, settings: Settings, detector: FaceDetector) -> in
 
 
 def settings_from(options: Namespace) -> Settings:
-    """Sort flat options into their groups; checks them."""
+    """Sort flat options into their groups and check them."""
     groups = {
         name: group(**{f.name: options[f.name] for f in dataclasses.fields(group)})
         for name, group in _GROUPS.items()
@@ -175,7 +177,7 @@ def settings_from(options: Namespace) -> Settings:
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Any]:
-    """Progress bars with the time left, one a pass; yields ``progress(pass, done, total)``."""
+    """Show one progress bar per pass with the time left; yield ``progress(pass, done, total)``."""
     columns = (
         TextColumn("{task.description:>8}"),
         BarColumn(),
@@ -208,7 +210,7 @@ def _dry_run(
         path = pair.output.with_name(f"{pair.output.name}.plan.json")
         if path.exists() and not settings.output.overwrite:
             raise FileExistsError(
-                f"{str(path)!r} exists, and may have been edited: replace it with --overwrite."
+                f"{str(path)!r} exists and may have been edited: pass --overwrite to replace it."
             )
         if pair.is_picture:
             plan = plan_of_picture(pair.source, settings, detector)
@@ -238,7 +240,7 @@ def _summary_of_plan(plan: Plan) -> str:
 
 
 class _Batch:
-    """All files of one command."""
+    """Anonymize all files of one command."""
 
     def __init__(
         self,
@@ -261,9 +263,9 @@ class _Batch:
         for number, pair in enumerate(self.pairs, start=1):
             if len(self.pairs) > 1:
                 self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
-            # A plan may have been edited since: what it made before is not what it says now.
+            # A plan may have been edited since its output was made.
             if self.plan is None and not self.settings.output.overwrite and self._done(pair):
-                print(f"{pair.output}: done before")
+                print(f"{pair.output}: already done")
                 continue
             try:
                 pair.output.parent.mkdir(parents=True, exist_ok=True)
@@ -303,7 +305,7 @@ class _Batch:
         return outcome.exit_code
 
     def _tell(self, output: Path, outcome: Outcome) -> None:
-        """Say what was done, and what was not, in a few lines."""
+        """Print in a few lines what was done, and what was not."""
         record = read_manifest(output)
         assert record is not None  # just written
         tracks = record["tracks"]
@@ -328,7 +330,7 @@ def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> It
     if "skipped" in record["identity"]:
         yield f"identity check skipped: {record['identity']['skipped']}"
     if settings.output.audio == "drop":
-        yield "no sound (a voice identifies a person; --audio copy keeps it)"
+        yield "sound dropped, because a voice identifies a person (--audio copy keeps it)"
     for frame, box in outcome.unresolved:
         yield f"UNRESOLVED: a face at {[round(v) for v in box]} in frame {frame}"
     if outcome.unchecked:
@@ -339,7 +341,7 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     blurred = [f for f in outcome.failures if f.blurred]
     if blurred:
         yield (
-            f"blurred because something failed: {len({f.frame for f in blurred})} frames "
+            f"blurred after a failure: {len({f.frame for f in blurred})} frames "
             f"(first: frame {blurred[0].frame}, {blurred[0].reason})"
         )
     for failure in (f for f in outcome.failures if not f.blurred):
@@ -350,6 +352,6 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     if outcome.repeated:
         yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
     if outcome.missing_tail:
-        yield f"the file is cut off: {outcome.missing_tail} frames that it announces are missing"
+        yield f"the file is cut off: {outcome.missing_tail} of its announced frames are missing"
     if outcome.blurred:
-        yield f"re-detection found {len(outcome.blurred)} faces nobody had planned: blurred"
+        yield f"{len(outcome.blurred)} faces outside the plan were detected afterwards and blurred"

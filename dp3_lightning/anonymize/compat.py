@@ -1,4 +1,4 @@
-"""DeepPrivacy2's way of anonymizing one picture, step by step: the baseline to compare with."""
+"""Anonymize one picture as DeepPrivacy2 does, step by step: the baseline to compare with."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def anonymize_frame(
         boxes: ``(x0, y0, x1, y1)`` in pixels.
         generator: native generator.
         z_indices: one index per box, in the order of area.
-        truncation: 0 gives everybody the mean face, 1 the face of the latent.
+        truncation: 0 gives every person the mean face, 1 the face of the latent.
         rule: how a box grows to the crop.
 
     Returns:
@@ -78,7 +78,7 @@ def draw_box(
     w: Tensor | None,
     rule: ExpansionRule,
 ) -> None:
-    """Replace one face in place, DeepPrivacy2's way.
+    """Replace one face in place, as DeepPrivacy2 does.
 
     Args:
         frame: ``(H, W, 3)`` uint8 RGB, changed in place, in one step at the end.
@@ -100,7 +100,7 @@ def draw_box(
     raw = generator(condition[None].to(device), mask[None].to(device), w=w)[0, 0].cpu()
     pasted = mask[0] * condition[0] + (1 - mask[0]) * raw
     if not torch.isfinite(pasted).all():
-        raise FloatingPointError("the generator gave values that are not numbers")
+        raise FloatingPointError("the generator returned values that are not numbers")
     paste_hole(frame, pasted, mask[0], window)
 
 
@@ -110,7 +110,7 @@ def _rounded_area(box: Sequence[float]) -> int:
 
 
 class CompatRenderer:
-    """DeepPrivacy2's pictures, frame by frame: what our own rendering is compared with.
+    """Render frames as DeepPrivacy2 does: the baseline for our own rendering.
 
     Fails closed as :class:`~dp3_lightning.anonymize.render.FaceRenderer` does: what cannot be drawn
     is blurred.
@@ -168,5 +168,5 @@ class CompatRenderer:
 
 
 def as_detected(options: PlanOptions) -> PlanOptions:
-    """Return the options under which a plan's boxes are the detector's own, as DeepPrivacy2's."""
+    """Return options that leave the detector's boxes as they are, as DeepPrivacy2 does."""
     return replace(options, smooth_window=1, max_gap=0.0, min_generate_size=1.0)

@@ -1,4 +1,4 @@
-"""From what the user names as a generator to what draws faces, or a treatment without one."""
+"""Resolve `--generator` to a loaded network or a network-free treatment."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from dp3_lightning.generators import (
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 
 _MOST_REDRAWS = 3
-_FAR = 1000  # candidates between one draw and the next of a person who had to be drawn anew
+_FAR = 1000  # candidates between one draw and the next of a person who is drawn again
 _DTYPES = {"auto": torch.float32, "32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How faces are drawn.
+    """Hold the network or treatment that draws faces, and how it is set up.
 
     Attributes:
         generator: the network, or None for a treatment without one.
-        name: what the user asked for.
+        name: the name or file that the user gave.
         sha256: of the network's weights; empty without one.
         treatment: ``blur``, ``pixelate`` or ``solid`` when the user asked for one.
-        precision: what the network computes in.
+        precision: number format of the network.
     """
 
     generator: GeneratorAdapter | None
@@ -51,7 +51,7 @@ class Drawing:
     def prepare(
         cls, source: str | Path | GeneratorAdapter, device: DeviceOptions | None = None
     ) -> Drawing:
-        """Load a generator, in its fast form, onto the device.
+        """Load a generator in its fast form and move it to the device.
 
         Args:
             source: ``blur``, ``pixelate`` or ``solid``; a name or file for
@@ -59,7 +59,7 @@ class Drawing:
             device: where it computes.
 
         Raises:
-            AssetUnavailableError: published weights that cannot be had; names the remedies.
+            AssetUnavailableError: published weights that cannot be fetched; names the remedies.
             FileNotFoundError: no such file or name.
             ValueError: a file that cannot be used, or a device that is not there.
         """
@@ -78,20 +78,20 @@ class Drawing:
             adapter = optimize_for_inference(adapter, _DTYPES[precision])
         elif isinstance(adapter, FacePriorGenerator):
             if options.precision == "16":
-                raise ValueError("`precision: 16` is for DeepPrivacy2's generators: use bf16.")
+                raise ValueError("`precision: 16` needs DeepPrivacy2's generators: use bf16.")
             adapter.precision = "32" if options.precision == "32" else "bf16"
             precision = adapter.precision
         elif precision != "32":
             raise ValueError(
-                f"`precision: {options.precision}` is for the native generator; "
-                f"{type(adapter).__name__} draws in 32."
+                f"`precision: {options.precision}` works with the native generator only; "
+                f"{type(adapter).__name__} needs 32."
             )
         adapter = adapter.to(where).eval()
         return cls(adapter, Path(name).name, digest, precision=precision)
 
     @property
     def redraws(self) -> int:
-        """How often somebody is drawn anew whose drawn face passed for the real one."""
+        """Return how often a person may be drawn again whose drawn face passed for the real one."""
         return _MOST_REDRAWS if isinstance(self.generator, FacePriorGenerator) else 0
 
     def styles(
@@ -101,7 +101,7 @@ class Drawing:
         secret: bytes,
         redraws: Mapping[str, int] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the style of everybody in a plan.
+        """Return the style of every person in a plan.
 
         Args:
             plan: who is there.
@@ -138,7 +138,7 @@ class Drawing:
         return frozenset(label for label in labels if pseudonyms.source_of(label) == "key")
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
+        """Return plain values for the manifest."""
         size = list(self.generator.image_size) if self.generator else None
         return {
             "name": self.name,
@@ -154,7 +154,7 @@ def _load(name: str) -> GeneratorAdapter:
         return load_generator(name)
     except AssetUnavailableError as error:
         raise AssetUnavailableError(
-            f"{error}\nOr give a fine-tuned checkpoint with --generator FILE, or do without a "
+            f"{error}\nOr give a fine-tuned checkpoint with --generator FILE, or use no "
             "network: --generator blur (pixelate, solid)."
         ) from error
 

@@ -1,4 +1,4 @@
-"""From what the user names to pairs of input and output."""
+"""Resolve files, folders and patterns to pairs of input and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 @dataclass(frozen=True)
 class FilePair:
-    """One thing to do.
+    """A source file and the place of its anonymized copy.
 
     Attributes:
         source: the original.
@@ -32,7 +32,7 @@ class FilePair:
 
 
 def pair_files(inputs: Sequence[str | Path], output: str | Path) -> list[FilePair]:
-    """Find all videos and pictures, and say where their anonymized copies go.
+    """Find all videos and pictures, and choose where their anonymized copies go.
 
     Args:
         inputs: files, folders (searched recursively, hidden files left out), patterns with ``*``,

@@ -1,4 +1,4 @@
-"""Where the crops and holes of a track lie, at fractions of a pixel, for all its frames at once."""
+"""Compute crops and holes of a track, in fractions of a pixel, for all its frames at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WINDOW_SMOOTHING = 15  # frames; the window may lag where the box must not
 
 @dataclass(frozen=True)
 class TrackGeometry:
-    """Crops of one track.
+    """Hold the crop windows and holes of one track.
 
     Attributes:
         boxes: ``(n, 4)`` what must be covered, pixels of the frame.
@@ -47,7 +47,7 @@ def track_geometry(
     rule: ExpansionRule,
     feather: float,
 ) -> TrackGeometry:
-    """Lay out the crops of a track.
+    """Compute the crops of a track.
 
     Args:
         boxes: one ``(x0, y0, x1, y1)`` per frame, pixels of the frame.

@@ -1,4 +1,4 @@
-"""Faces that go through the generator: the key frames of tracks."""
+"""Draw the key frames of tracks with the generator."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Run:
 
     @property
     def holes(self) -> list[Window]:
-        """Hole of every frame, pixels of the crop."""
+        """Return the hole of every frame, in pixels of the crop."""
         start = self.first - self.track.start
         return self.geometry.holes[start : start + len(self.real)]
 
 
 class KeyFrameDrawer:
-    """Draws key frames; a face that fails is left out and named.
+    """Draw key frames; a face that fails is left out and named.
 
     Args:
         generator: draws faces.
@@ -69,7 +69,7 @@ class KeyFrameDrawer:
             result: takes what was drawn, and what failed.
 
         Returns:
-            For every run key frame to ``(3, H, W)`` in [-1, 1]; what failed is missing.
+            For every run key frame to ``(3, H, W)`` in [-1, 1]; frames that failed are missing.
         """
         drawn: list[dict[int, Tensor]] = [{} for _ in runs]
         jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]
@@ -126,7 +126,7 @@ class KeyFrameDrawer:
 
 
 def match_colors(run: Run, images: dict[int, Tensor]) -> None:
-    """Shift drawn faces so that their rim has the colour of what it meets, smoothly in time.
+    """Shift the colours of drawn faces to those around their rim, smoothly in time.
 
     Args:
         run: the track.
@@ -153,7 +153,7 @@ def match_colors(run: Run, images: dict[int, Tensor]) -> None:
 
 
 def _rims(hole: Window, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Pixels just inside and just outside a hole, two masks ``(H, W)``."""
+    """Return the pixels just inside and just outside a hole, two masks ``(H, W)``."""
     x0, y0, x1, y1 = hole
     width = max(1, int(size[0]) // _RIM)
     masks = []

@@ -1,4 +1,4 @@
-"""What happened in a run, and the file beside the output that says so. No originals in it."""
+"""Record what happened in a run, in a file beside the output. It holds no originals."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ UNRESOLVED = 3  # exit code
 
 @dataclass
 class Outcome:
-    """What happened in some frames of a video.
+    """Count and list what happened in some frames of a video.
 
     Attributes:
         n_frames: frames of the video.
         missing_tail: frames that a cut-off file announced and does not hold.
         n_drawn: faces that went through the generator.
         n_carried: faces carried from those.
-        failures: what was blurred because something failed.
+        failures: failed frames, in which the face is blurred.
         repeated: frames that cannot be decoded; the one before stands in their place.
         n_checked: frames in which faces were detected after rendering.
-        blurred: faces found then that nobody had planned; they were blurred.
+        blurred: faces detected then that are not in the plan; they were blurred.
         unresolved: those still found afterwards.
         unchecked: frames in which that detection failed.
         distances: track to distances between drawn and real face.
@@ -52,28 +52,28 @@ class Outcome:
 
     @property
     def safe(self) -> bool:
-        """Whether no face is known to be left."""
+        """Return whether no face is known to be left."""
         return not self.unresolved and not self.unchecked
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when faces may be left."""
+        """Return 0, or 3 when faces may be left."""
         return 0 if self.safe else UNRESOLVED
 
     def add_checked(self, checked: Checked) -> None:
-        """Take in what re-detection found."""
+        """Add the results of detecting faces again."""
         self.n_checked += checked.n_checked
         self.blurred += checked.blurred
         self.unresolved += checked.unresolved
         self.unchecked += checked.unchecked
 
     def add_distances(self, distances: Mapping[int, list[float]]) -> None:
-        """Take in distances of tracks."""
+        """Add distances between drawn and real faces, by track."""
         for number, values in distances.items():
             self.distances.setdefault(number, []).extend(values)
 
     def add(self, other: Outcome) -> None:
-        """Take in what happened in other frames."""
+        """Add the outcome of other frames."""
         self.n_drawn += other.n_drawn
         self.n_carried += other.n_carried
         self.failures += other.failures
@@ -86,7 +86,7 @@ class Outcome:
         self.add_distances(other.distances)
 
     def alike(self, plan: Plan, threshold: float) -> dict[int, float]:
-        """Tracks whose drawn face passes for the real person, with the least distance."""
+        """Return tracks whose drawn face passes for the real person, with the least distance."""
         return {
             number: min(values)
             for number, values in self.distances.items()
@@ -94,12 +94,12 @@ class Outcome:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
-        """The reverse of :meth:`as_dict`; other keys are left out."""
+        """Rebuild an outcome from :meth:`as_dict`; other keys are ignored."""
         known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
         known["failures"] = [Failure(**f) for f in known.get("failures", [])]
         known["distances"] = {int(k): v for k, v in known.get("distances", {}).items()}
@@ -109,7 +109,7 @@ class Outcome:
 
 
 def manifest_path(output: Path) -> Path:
-    """``OUT.dp3.json`` beside the output."""
+    """Return the path of ``OUT.dp3.json`` beside the output."""
     return output.with_name(f"{output.name}.dp3.json")
 
 
@@ -191,7 +191,7 @@ def _track_record(
 
 
 def _ranges(track: PlannedTrack) -> list[list[Any]]:
-    """``[first, last, origin]`` of consecutive frames of one origin."""
+    """Group consecutive frames of one origin as ``[first, last, origin]``."""
     ranges: list[list[Any]] = []
     for index, origin in enumerate(track.origins, start=track.start):
         if ranges and ranges[-1][2] == origin:
@@ -220,11 +220,11 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
 def is_done(
     source: Path, output: Path, drawing: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> bool:
-    """Whether an output is whole and safe, and was made from this source with these choices.
+    """Return whether an output is whole and safe, and made from this source with these choices.
 
     Args:
         source: the original.
-        output: what may be its anonymized copy.
+        output: the file that may be its anonymized copy.
         drawing: ``Drawing.describe()``.
         settings: ``Settings.recorded()``.
     """
@@ -243,7 +243,7 @@ def is_done(
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON gives them back, without what leaves the result as it is."""
+    """Return settings as JSON returns them, without those that do not change the result."""
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     plain.get("output", {}).pop("overwrite", None)
     return plain

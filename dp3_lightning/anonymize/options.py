@@ -1,4 +1,4 @@
-"""What a user may choose about a whole run, beside the plan and the drawing."""
+"""Define the options of a run, besides those of the plan and of drawing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CODECS = {".webm": "libvpx-vp9", ".gif": "gif"}  # others: H.264, which every p
 
 @dataclass(frozen=True)
 class PersonOptions:
-    """Which fake person everybody becomes.
+    """Choose the fake person that each person becomes.
 
     Attributes:
-        truncation: 0 gives everybody the generator's average face, 1 the face of the latent;
+        truncation: 0 gives every person the generator's average face, 1 the face of the latent;
             between, plausible and still different. Default: the generator's, 0.5 for
             DeepPrivacy2's and 1 for the face prior.
         multi_modal: pull to one of several typical people instead of the average (DeepPrivacy2's
@@ -49,7 +49,7 @@ class PersonOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How the result is written.
+    """Choose how the result is written.
 
     Attributes:
         audio: ``drop`` or ``copy``. Dropped unless asked for, because a voice identifies a person
@@ -78,18 +78,18 @@ class OutputOptions:
         check_between(0, 63, crf=self.crf)
 
     def codec_for(self, path: Path) -> str:
-        """Return the encoder for a target."""
+        """Return the name of the encoder for an output file."""
         return self.codec or _CODECS.get(path.suffix.lower(), "libx264")
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How the result is checked.
+    """Choose how the result is checked.
 
     Attributes:
-        verify: detect faces in the rendered frames; what nobody planned is blurred.
+        verify: detect faces in the rendered frames; those not in the plan are blurred.
         verify_score: score from which a face found there counts.
-        identity_check: compare drawn with real faces: ``auto`` when the recogniser can be had,
+        identity_check: compare drawn with real faces: ``auto`` when the recogniser is available,
             ``required``, or ``off``.
         recogniser: ``sface`` (needs nothing further), or ``dlib`` (extra ``verify``).
         identity_every: frames of a track from one comparison to the next.
@@ -118,12 +118,12 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """Where and how exactly the generator computes.
+    """Choose the device and the precision of the generator.
 
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         precision: ``auto``: 32 for DeepPrivacy2's generators, bf16 for the face prior. ``bf16``
-            draws about twice as fast where the processor has it, and is not to be told apart (48 to
+            draws about twice as fast where the processor has it, and looks the same (48 to
             54 dB); ``16`` for GPUs.
     """
 

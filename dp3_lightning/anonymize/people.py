@@ -1,4 +1,4 @@
-"""Who is who across tracks: by place within a scene, by face across cuts."""
+"""Assign tracks to people: by place within a scene, by face across cuts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SURE = 0.8
 
 
 def name_by_place(tracks: Sequence[PlannedTrack], reentry: int, cuts: Sequence[int]) -> None:
-    """Give every track a person; a face found again where it was lost keeps its own.
+    """Give every track a person; a face that returns where it was lost keeps its person.
 
     Args:
         tracks: by first frame.
@@ -47,7 +47,7 @@ def name_by_place(tracks: Sequence[PlannedTrack], reentry: int, cuts: Sequence[i
 def link_by_face(
     tracks: Sequence[PlannedTrack], reader: VideoReader, embedder: FaceEmbedder
 ) -> None:
-    """Give tracks of one face one person, across cuts; never two tracks of one frame.
+    """Join tracks of one face into one person across cuts, but never two tracks of one frame.
 
     Embeddings are compared and forgotten.
 
@@ -101,7 +101,7 @@ def _embeddings(
 
 
 def _distance(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> float:
-    """Mean distance between two groups of embeddings; infinite without any."""
+    """Return the mean distance between two groups of embeddings; infinity without any."""
     if not first or not second:
         return float("inf")
     gaps = np.linalg.norm(np.stack(first)[:, None] - np.stack(second), axis=2)
@@ -109,5 +109,5 @@ def _distance(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> floa
 
 
 def _meet(first: Sequence[PlannedTrack], second: Sequence[PlannedTrack]) -> bool:
-    """Whether two people are in one frame, so that they are two."""
+    """Return whether two labels share a frame, which makes them two people."""
     return any(a.start < b.stop and b.start < a.stop for a in first for b in second)

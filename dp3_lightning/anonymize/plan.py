@@ -1,4 +1,4 @@
-"""The plan of a video: every face track with what will be done to it. No pixels.
+"""Read, write and check the plan of a video: its face tracks, and what is done to each.
 
 It is a readable JSON file. A person may edit it before rendering: drop a false alarm, add a box,
 let a face through for a recorded reason.
@@ -24,7 +24,7 @@ _BOX_DECIMALS = 2  # a hundredth of a pixel
 
 @dataclass
 class PlannedTrack:
-    """One face through consecutive frames.
+    """Follow one face through consecutive frames.
 
     Attributes:
         person: label; tracks of one label get one pseudonym.
@@ -44,13 +44,13 @@ class PlannedTrack:
 
     @property
     def stop(self) -> int:
-        """Index after the last frame."""
+        """Return the index after the last frame."""
         return self.start + len(self.boxes)
 
 
 @dataclass
 class Plan:
-    """What will be done to one video.
+    """List the faces of one video, and what is done to each.
 
     Attributes:
         video: file name, for people.
@@ -99,7 +99,7 @@ class Plan:
 
 
 def write_plan(plan: Plan, path: str | Path) -> Path:
-    """Write a plan, one line per frame of a track, all of it or nothing."""
+    """Write a plan, one line per frame of a track; the file appears whole or not at all."""
     target = Path(path)
     tracks = []
     for track in plan.tracks:
@@ -151,7 +151,7 @@ def read_plan(path: str | Path) -> Plan:
         data = json.loads(source.read_text(encoding="utf-8"))
         version = data["version"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{str(path)!r} is no plan ({error}).") from error
+        raise ValueError(f"{str(path)!r} is not a plan ({error}).") from error
     if version != PLAN_VERSION:
         raise ValueError(f"{str(path)!r} is a plan of version {version}, expected {PLAN_VERSION}.")
     try:
@@ -169,7 +169,7 @@ def read_plan(path: str | Path) -> Plan:
         )
         rows = data["tracks"]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{str(path)!r} is no whole plan: {error!r}.") from error
+        raise ValueError(f"{str(path)!r} is not a complete plan: {error!r}.") from error
     plan.tracks = [_read_track(row, number, plan) for number, row in enumerate(rows, start=1)]
     return plan
 
@@ -186,7 +186,7 @@ def _read_track(row: Any, number: int, plan: Plan) -> PlannedTrack:
     if action not in get_args(Action):
         raise ValueError(f"Expected `action` of {where} in {get_args(Action)}, got {action!r}.")
     if action == "keep" and not reason.strip():
-        raise ValueError(f"{where.capitalize()} keeps a real face: give a `reason`.")
+        raise ValueError(f"{where.capitalize()} keeps a real face: add a `reason`.")
     if not frames:
         raise ValueError(f"{where.capitalize()} has no frames: remove it instead.")
     _check_frames(frames, where, plan)

@@ -1,8 +1,8 @@
-"""Draw a face in few frames, and carry it to those between along the real motion.
+"""Draw a face in a few frames, and carry it to the others along the real motion.
 
 DeepPrivacy2's generator never sees the hole, so it cannot know what the mouth does; the optical
 flow of the real frames does. Only generated pixels are ever moved or mixed here. The real frames
-lend nothing but their motion.
+give their motion only.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _FLOOR = 0.02  # trust in the worst pixel: where neither key is any good both co
 
 @dataclass(frozen=True)
 class Propagation:
-    """How often a face is drawn anew.
+    """Choose how often a face is drawn again.
 
     Attributes:
         mode: ``off`` draws every frame; ``fixed`` every ``every``-th; ``adaptive`` when the motion
             since the last drawn frame can no longer be followed, at the latest after ``every``.
         every: frames from one drawn frame to the next.
-        max_untrusted: share of the hole in which the motion cannot be followed; more: drawn anew.
-        max_motion: mean motion of the hole, of its side; more (a head that turns): drawn anew.
+        max_untrusted: share of the hole whose motion cannot be followed; above it, drawn again.
+        max_motion: mean motion of the hole, of its side; above it (a turning head), drawn again.
     """
 
     mode: str = "adaptive"
@@ -65,7 +65,7 @@ class Propagation:
 
 @dataclass
 class Motion:
-    """How the frames of a run relate to their drawn neighbours.
+    """Hold the motion from the frames of a run to their drawn neighbours.
 
     Attributes:
         keys: indices of the frames to draw, increasing; the first and the last are among them.
@@ -108,7 +108,7 @@ def find_keys(
 
 
 def link(real: Tensor, frame: int, key: int, estimator: FlowEstimator) -> tuple[Tensor, Tensor]:
-    """Measure where a frame shows what a key frame shows, and how far that can be trusted.
+    """Measure the motion from a frame to a key frame, and how far it can be trusted.
 
     Returns:
         Flow ``(2, H, W)`` from the frame to the key in pixels, smoothed where it cannot be
@@ -124,7 +124,7 @@ def link(real: Tensor, frame: int, key: int, estimator: FlowEstimator) -> tuple[
 
 
 def _smoothed(flow: Tensor, trust: Tensor) -> Tensor:
-    """Replace flow that cannot be trusted by that of its surroundings."""
+    """Replace flow that cannot be trusted by the flow around it."""
     sigma = flow.shape[-1] / 24
     weight = trust[0].cpu().numpy() + 1e-3
     values = flow.permute(1, 2, 0).cpu().numpy() * weight[..., None]
@@ -182,7 +182,7 @@ def carry(
 
 
 def _mixed(moved: Tensor, trust: Tensor, shares: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Mix what two keys give for a frame: colours slowly, details from the nearer one.
+    """Mix two key frames into one frame: colours slowly, details from the nearer one.
 
     The mean of two faces that differ a little is blurred; coarse colours have nothing to lose.
 
@@ -208,7 +208,7 @@ def _details(image: Tensor) -> Tensor:
 
 
 def _energy(details: Tensor, hole: Window) -> float:
-    """Mean square of what a hole shows."""
+    """Return the mean square of the pixels in a hole."""
     x0, y0, x1, y1 = hole
     return float(details[:, y0:y1, x0:x1].square().mean())
 
@@ -234,7 +234,7 @@ def _neighbours(keys: Sequence[int], frame: int) -> tuple[int, int]:
 
 
 def _ease(share: float) -> float:
-    """0 to 1 with flat ends, so that no frame shows when one key takes over from the other."""
+    """Ease from 0 to 1 with flat ends, so that the change from one key to the next is not seen."""
     return share * share * (3 - 2 * share)
 
 

@@ -1,4 +1,4 @@
-"""Which fake person stands for which real one: latents that nothing of the video goes into."""
+"""Draw a latent for every person, from random numbers or a key and never from the video."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AUTOMATIC = re.compile(r"person-\d+")  # labels that the plan gives by itself
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Draws one latent per person from a secret and the person's label.
+    """Draw one latent per person from a secret and the person's label.
 
     Without arguments the secret is random and forgotten with the run: nobody can tell afterwards
     which latent belonged to whom, and two runs give different faces.
@@ -31,7 +31,7 @@ class Pseudonyms:
         key: people whom the operator gave a label in the plan get the same face in every video
             that is rendered with this key. Labels like ``person-3``, which the plan numbers by
             itself, say nothing about who it is and stay random.
-        secret: random part; kept by a run that must be able to go on after it was killed.
+        secret: random part; kept by a run that must be able to continue after it was killed.
     """
 
     seed: int | None = None
@@ -44,11 +44,11 @@ class Pseudonyms:
         if self.key is not None and len(self.key.strip()) < 12:
             raise ValueError(
                 f"Expected a `pseudonym_key` of at least 12 characters, got {len(self.key)}: a "
-                "short one can be found by trying."
+                "short one can be guessed."
             )
 
     def source_of(self, person: str) -> Source:
-        """Return where the latent of a person comes from."""
+        """Return whether the latent of a person comes from the key, the seed or chance."""
         if self.seed is not None:
             return "seed"
         return "key" if self.key is not None and not _AUTOMATIC.fullmatch(person) else "secret"
@@ -63,7 +63,7 @@ class Pseudonyms:
         return hmac.new(material, message, hashlib.sha256).digest()
 
     def latent(self, person: str, z_dim: int, candidate: int = 1) -> Tensor:
-        """Return ``(1, z_dim)`` from N(0, 1); every candidate is another one."""
+        """Return ``(1, z_dim)`` from N(0, 1), another one for every candidate."""
         purpose = "latent" if candidate == 1 else f"latent {candidate}"
         words = np.frombuffer(self._digest(person, purpose), np.uint32)
         drawn = np.random.Generator(np.random.Philox(np.random.SeedSequence(words.tolist())))
@@ -89,7 +89,7 @@ def style_of(
         person: label in the plan.
         pseudonyms: where latents come from.
         generator: whose mapping and averages to use.
-        truncation: 0 pulls everybody to the average face, 1 leaves the latent as drawn.
+        truncation: 0 pulls every person to the average face, 1 leaves the latent as drawn.
         multi_modal: pull to one of the generator's typical people instead of the average.
         candidate: which of the people that may stand for this person.
 
@@ -104,7 +104,7 @@ def style_of(
     if centers is None:
         wanted = "typical people (`w_centers`)" if multi_modal else "average style"
         raise ValueError(
-            f"This generator has no {wanted} to pull latents to: set "
+            f"This generator has no {wanted} to pull latents towards: set "
             + ("`multi_modal: false`." if multi_modal else "`truncation: 1`.")
         )
     center = centers[pseudonyms.center(person, len(centers))][None]

@@ -1,4 +1,4 @@
-"""Pass 2: change the pixels. Fail-closed: a frame starts out with every face already blurred.
+"""Render pass 2, failing closed: every frame starts with all its planned faces blurred.
 
 Generated faces are laid over that. Whatever goes wrong on the way, an exception, a value that is
 not a number, the blur is what remains.
@@ -37,15 +37,15 @@ from dp3_lightning.threads import single_thread
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How planned faces are drawn.
+    """Choose how planned faces are drawn.
 
     Attributes:
-        propagation: how often faces are drawn anew, see :meth:`Propagation.parse`.
+        propagation: how often faces are drawn again, see :meth:`Propagation.parse`.
         feather: width of the blending band around the box, of its longer side.
         color_match: shift the colours of a drawn face so that its rim fits what it meets.
-        padded: what becomes of the frames that a track was extended by at its ends: nobody was
-            detected there, so a drawn face may hang in the air.
-        fallback: treatment of what cannot or should not be drawn.
+        padded: treatment of the frames added at the ends of a track: no face was detected
+            there, so a drawn one may hang in the air.
+        fallback: treatment of faces that cannot or should not be drawn.
         batch_size: faces drawn at a time; None: 8, and 1 on the CPU, where more are slower.
         compat: ``dp2`` draws as DeepPrivacy2 does, every face in every frame, in windows of whole
             pixels, with a hard edge and boxes as detected: for comparison.
@@ -73,7 +73,7 @@ class RenderOptions:
 
 
 class FaceRenderer:
-    """Renders stretches of a video by a plan.
+    """Render consecutive frames of a video by a plan.
 
     A stretch is a pure function of its frames, the plan and the styles, so that stretches can be
     made in any order, on any machine, again after a crash.
@@ -99,7 +99,7 @@ class FaceRenderer:
     ) -> None:
         if generator is not None and generator.needs_clip:
             raise ValueError(
-                f"{type(generator).__name__} works on the real face: use the treatments blur, "
+                f"{type(generator).__name__} works on the real face: use the treatment blur, "
                 "pixelate or solid instead."
             )
         self.plan, self.generator, self.styles = plan, generator, dict(styles or {})
@@ -151,7 +151,7 @@ class FaceRenderer:
         return result
 
     def _make_safe(self, frame: UInt8Array, index: int) -> None:
-        """Blur everything that the plan does not let through."""
+        """Blur every planned face that is not kept, and all of a frame whose detection failed."""
         if index in self.undetected:
             obscure(frame, (0, 0, frame.shape[1], frame.shape[0]), self.options.fallback)
             return
@@ -162,7 +162,7 @@ class FaceRenderer:
                 obscure(frame, box, self.options.fallback, soft=soft)
 
     def _is_drawn(self, track: PlannedTrack, index: int) -> bool:
-        """Whether a track is to be generated in a frame that it covers."""
+        """Return whether a track is to be generated in a frame that it covers."""
         if self.generator is None or track.action != "generate" or index in self.undetected:
             return False
         padded = track.origins[index - track.start] == "padded"
@@ -182,7 +182,7 @@ class FaceRenderer:
         return runs
 
     def _stretches(self, track: PlannedTrack, first: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Ranges of frames in which a track is to be generated."""
+        """Return the ranges of frames in which a track is to be generated."""
         begin: int | None = None
         for index in range(max(first, track.start), min(stop, track.stop) + 1):
             wanted = index < min(stop, track.stop) and self._is_drawn(track, index)

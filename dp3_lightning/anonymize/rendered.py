@@ -1,4 +1,4 @@
-"""What rendering a stretch of a video gives."""
+"""Hold rendered frames and the failures in them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dp3_lightning.structures import UInt8Array
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that went wrong in one frame, which is blurred there.
+    """Name one failure in one frame; the face is blurred there.
 
     Attributes:
         frame: index in the video.
         person: whose face, or empty for the whole frame.
-        reason: what happened.
+        reason: the cause, in words.
         blurred: whether the face is blurred for it.
     """
 
@@ -26,11 +26,11 @@ class Failure:
 
 @dataclass
 class Rendered:
-    """Frames of one stretch and what happened to them.
+    """Hold consecutive rendered frames and what happened to them.
 
     Attributes:
         frames: ``(H, W, 3)`` uint8 RGB each.
-        failures: what was blurred because something failed.
+        failures: failed frames, in which the face is blurred.
         drawn: frame of every face that went through the generator.
         carried: frame of every face that was carried from drawn ones.
     """
@@ -42,10 +42,10 @@ class Rendered:
 
     @property
     def n_drawn(self) -> int:
-        """Number of faces drawn."""
+        """Return the number of faces drawn."""
         return len(self.drawn)
 
     @property
     def n_carried(self) -> int:
-        """Number of faces carried."""
+        """Return the number of faces carried."""
         return len(self.carried)

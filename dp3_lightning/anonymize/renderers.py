@@ -1,4 +1,4 @@
-"""Choose what renders a plan, and prepare it."""
+"""Choose the renderer of a plan and prepare it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def renderer_for(
     progress: Callable[[int], None] | None = None,
     keyed: frozenset[str] = frozenset(),
 ) -> Renderer:
-    """Return what renders a plan with a generator.
+    """Return the renderer of a plan for a generator.
 
     Args:
         plan: who is where.
@@ -36,7 +36,7 @@ def renderer_for(
         options: see :class:`RenderOptions`.
         frame_at: real frame by its index. The face prior looks at all of them once, in order, to
             follow the faces' meshes.
-        progress: told the number of frames looked at.
+        progress: called with the number of frames read.
         keyed: people whose identity comes from a pseudonym key alone.
     """
     generator = drawing.generator

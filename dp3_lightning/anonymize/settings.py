@@ -1,4 +1,4 @@
-"""All choices of a run together."""
+"""Collect all options of a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dp3_lightning.faces.sface import SFaceEmbedder
 
 @dataclass(frozen=True)
 class Settings:
-    """All choices of a run, by concern.
+    """Group all options of a run.
 
     Attributes:
         plan: how detections become tracks.
         render: how faces are drawn.
-        people: which fake person everybody becomes.
+        people: which fake person each person becomes.
         output: how the result is written.
         check: how it is checked.
     """
@@ -33,7 +33,7 @@ class Settings:
     check: CheckOptions = field(default_factory=CheckOptions)
 
     def recorded(self) -> dict[str, Any]:
-        """Plain values without the pseudonym key."""
+        """Return plain values without the pseudonym key."""
         values = dataclasses.asdict(self)
         key = values["people"].pop("pseudonym_key")
         values["people"]["pseudonym_key_given"] = key is not None
@@ -45,7 +45,7 @@ def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
 
     Raises:
         ModuleNotFoundError: it is required and not installed.
-        AssetUnavailableError: it is required and its model cannot be had.
+        AssetUnavailableError: it is required and its model cannot be fetched.
     """
     if check.identity_check == "off":
         return None, "switched off"
@@ -68,7 +68,7 @@ def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
 def identity_record(
     embedder: FaceEmbedder | None, why_not: str, faces_are_drawn: bool
 ) -> dict[str, Any]:
-    """What the manifest says of the identity check: by what it judged, or why it did not."""
+    """Describe the identity check for the manifest: its recogniser, or why it was skipped."""
     if embedder is None:
         return {"skipped": why_not}
     if not faces_are_drawn:

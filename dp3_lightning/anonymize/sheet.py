@@ -1,4 +1,4 @@
-"""A contact sheet of the people who would be drawn for the faces of a video or picture."""
+"""Draw a contact sheet of the candidates for every face of a video or picture."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def make_sheet(
     is_picture: bool,
     plan: Plan | None = None,
 ) -> list[str]:
-    """Draw candidates for everybody in a file and write them side by side; no real pixels.
+    """Draw candidates for every person in a file, side by side, without real pixels.
 
     Args:
         source: video or picture.
         target: picture file of the sheet.
         drawing: must draw with the face prior.
-        settings: as for rendering. Without ``seed`` or a key, candidates come anew in every run
+        settings: as for rendering. Without ``seed`` or a key, candidates differ in every run
             and cannot be chosen.
         detector: face detector.
         people: candidates per person.
-        is_picture: what ``source`` is.
+        is_picture: whether ``source`` is a picture.
         plan: made before; default: make one.
 
     Returns:
@@ -57,11 +57,11 @@ def make_sheet(
         ValueError: no seed and no key, or nobody who can be drawn.
     """
     if not isinstance(drawing.generator, FacePriorGenerator):
-        raise TypeError(f"`--sheet` is for the face prior, not for {drawing.name!r}.")
+        raise TypeError(f"`--sheet` works with the face prior only, got {drawing.name!r}.")
     if settings.people.seed is None and settings.people.pseudonym_key is None:
         raise ValueError(
-            "Give `--seed` (or `--pseudonym-key`) with `--sheet`: without, the next run draws "
-            "other people, and none of the sheet can be chosen."
+            "Give `--seed` (or `--pseudonym-key`) with `--sheet`: otherwise the next run draws "
+            "other people than those on the sheet."
         )
     picture = read_picture(source) if is_picture else None
     if plan is None:
@@ -77,7 +77,7 @@ def make_sheet(
         for label, face in _faces(plan, drawing, settings, choice, picture, reader).items():
             rows.setdefault(label, {})[candidate] = face.picture
     if not rows:
-        raise ValueError(f"Nobody in {str(source)!r} can be drawn: there is nothing to choose.")
+        raise ValueError(f"No face in {str(source)!r} can be drawn, so there are no candidates.")
     write_picture(target, _sheet(rows, people))
     return list(rows)
 
@@ -90,7 +90,7 @@ def _faces(
     picture: UInt8Array | None,
     reader: VideoReader | None,
 ) -> Mapping[str, DrawnFace]:
-    """Return one candidate for everybody, as drawn at rest."""
+    """Return one candidate for every person, drawn at rest."""
 
     def frame_at(index: int) -> UInt8Array:
         if picture is not None:
@@ -107,7 +107,7 @@ def _faces(
 
 
 def _sheet(rows: Mapping[str, Mapping[int, UInt8Array]], columns: int) -> UInt8Array:
-    """Lay drawn faces out, one row per person; candidates that were refused leave a gap."""
+    """Arrange drawn faces, one row per person; refused candidates leave a gap."""
     step = _TILE + _MARGIN
     height, width = _MARGIN + len(rows) * (step + _HEAD), _MARGIN + columns * step
     sheet = np.full((height, width, 3), _PAPER, np.uint8)

@@ -1,4 +1,4 @@
-"""The folder beside an output in which a run keeps what it has finished, until it is complete.
+"""Keep the finished parts of a run in a folder beside the output, until it is complete.
 
 It holds the plan, the secret of this run, and stretches of anonymized video. No original pixels.
 """
@@ -30,12 +30,12 @@ def digest_of(data: Any) -> str:
 
 
 class Workspace:
-    """What one run has finished.
+    """Store the finished parts of one run.
 
     Args:
         output: the target file.
         run_key: hash of everything that decides the result; another one starts afresh.
-        private: what decides it too and must not be written down.
+        private: a further part of it that must not be written down.
 
     Attributes:
         folder: ``.NAME.dp3work`` beside the output, readable by its owner only.
@@ -77,17 +77,17 @@ class Workspace:
         return read_plan(write_plan(plan, self.folder / "plan.json"))
 
     def stretch(self, number: int) -> Path:
-        """Path of the video of stretch ``number``."""
+        """Return the path of the video of part ``number``."""
         return self.folder / f"stretch-{number:05d}.nut"
 
     def record(self, number: int, key: str) -> dict[str, Any] | None:
-        """Return what was recorded about a finished stretch, if it was made by this key."""
+        """Return the record of a finished part, if it was made with this key."""
         record = _read_json(self.stretch(number).with_suffix(".json"))
         whole = record is not None and record.get("key") == key and self.stretch(number).is_file()
         return record if whole else None
 
     def keep_record(self, number: int, key: str, record: Mapping[str, Any]) -> None:
-        """Mark a stretch as finished."""
+        """Mark a part as finished."""
         write_json(self.stretch(number).with_suffix(".json"), {"key": key, **record})
 
     def remove(self) -> None:
@@ -96,17 +96,17 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let another run have the folder; what is in it stays."""
+        """Unlock the folder for other runs; its content stays."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
 def _locked_folder(folder: Path) -> int | None:
-    """Lock a folder for this process; the lock goes with the process, however that ends.
+    """Lock a folder for this process; the lock ends with the process, however that ends.
 
     Returns:
-        What to close; None on systems without such locks.
+        The lock to close; None on systems without such locks.
     """
     if fcntl is None:
         return None
@@ -117,13 +117,13 @@ def _locked_folder(folder: Path) -> int | None:
         os.close(descriptor)
         raise FileExistsError(
             f"Another run is writing {folder.name.removeprefix('.').removesuffix('.dp3work')!r} "
-            "at this moment: wait for it, or choose another output."
+            "now: wait for it, or choose another output."
         ) from error
     return descriptor
 
 
 def _locked(private: str, secret: str) -> str:
-    """A value by which ``private`` is known again, and from which it is slow to guess."""
+    """Hash ``private`` slowly: equal secrets match, but the secret is slow to guess."""
     if not private:
         return ""  # scrypt takes as long as a dozen frames
     return hashlib.scrypt(private.encode(), salt=secret.encode(), n=2**14, r=8, p=1).hex()

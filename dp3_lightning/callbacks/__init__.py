@@ -1,4 +1,4 @@
-"""Callbacks: additive losses by name, previews, and the report of a run."""
+"""Provide additive losses, previews and the report of a run as callbacks."""
 
 from dp3_lightning.callbacks.base import LossCallback, check_finite, collect_losses
 from dp3_lightning.callbacks.clip_preview import ClipPreview

@@ -1,4 +1,4 @@
-"""How a callback adds a term to the generator's loss.
+"""Let callbacks add terms to the generator's loss.
 
 Lightning's ``on_before_backward`` is an observer: it runs after loss scaling and ignores what it
 returns, and in a GAN it cannot tell the generator's loss from the discriminator's. So the module
@@ -26,8 +26,8 @@ from torch import Tensor
 from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.structures import GeneratorStep
 
-# Batches without a question before a term counts as forgotten: some modules update their generator
-# in every n-th batch only.
+# Batches to wait before reporting that collect_losses() was never called: some modules update
+# their generator in every n-th batch only.
 _PATIENCE = 50
 RESERVED_NAMES = frozenset({"adversarial"})
 
@@ -38,7 +38,7 @@ def _snake_case(class_name: str) -> str:
 
 
 class LossCallback(Callback, ABC):
-    """One additive term of the generator's loss.
+    """Add one term to the generator's loss.
 
     A subclass implements :meth:`compute_loss` and is given in YAML by its ``class_path``.
 
@@ -98,7 +98,7 @@ class LossCallback(Callback, ABC):
         if not self._asked:
             raise MisconfigurationException(
                 f"The loss {self.name!r} is attached, but {type(pl_module).__name__}.training_step "
-                "never asked for it, so it changes nothing. Add `collect_losses(self, step)` to "
+                "never asked for it, so it has no effect. Add `collect_losses(self, step)` to "
                 "the loss there, or remove the callback."
             )
 
@@ -110,7 +110,7 @@ def _loss_callbacks(module: LightningModule) -> list[LossCallback]:
     if doubled:
         raise ValueError(
             f"Two loss callbacks have the same name {doubled}: give each its own `name`, "
-            "otherwise one of them would be lost."
+            "otherwise one of them would be ignored."
         )
     return callbacks
 
@@ -124,7 +124,7 @@ def collect_losses(
 
     Args:
         module: the training module.
-        step: what the terms may see.
+        step: the inputs of the terms.
         log: takes the name and raw value of each term; default: ``module.log``.
 
     Returns:

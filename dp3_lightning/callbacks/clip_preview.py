@@ -1,4 +1,4 @@
-"""Pictures and videos of what the generator draws, while it learns."""
+"""Write pictures and videos of generated clips during training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClipPreview(Callback):
     ``<default_root_dir>/predictions``.
 
     Detected faces of further people in the picture are greyed out, unless originals are asked for.
-    What lies outside the boxes (hair, clothes, the room) is real in every row.
+    Everything outside the boxes (hair, clothes, the room) is real in every row.
 
     Args:
         n_clips: number of clips, taken from the first validation batch.
@@ -96,7 +96,7 @@ class ClipPreview(Callback):
         self.paths = self._write(rows, folder / (f"update-{step:06d}" if fitting else "validation"))
 
     def _visible(self, frames: Tensor, batch: dict[str, Any]) -> UInt8Array:
-        """Frames as uint8, without the real faces of people beside the hole."""
+        """Return frames as uint8, with other people's real faces hidden."""
         if not self.show_original and "other_faces" in batch:
             others = batch["other_faces"].bool() & (batch["keep_mask"] > 0)
             frames = frames.masked_fill(others, 0.0)
@@ -155,6 +155,6 @@ class ClipPreview(Callback):
             self.paths.append(path)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the clips are."""
+        """Print where the clips are."""
         if self.paths:
             rank_zero_info(f"{len(self.paths)} clips of this process in {self.paths[0].parent}")

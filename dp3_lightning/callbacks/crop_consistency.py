@@ -1,4 +1,4 @@
-"""Crop-consistency term: the same face for boxes that tremble."""
+"""Add the crop-consistency term: the same face for boxes that jitter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 2.5  # deviations; what a detector misses by more is another detection
 
 
 class CropConsistencyLoss(LossCallback):
-    """Draws one frame of each clip again in a moved window with a moved hole: the same must come.
+    """Ask for the same face when a frame is drawn again in a moved window with a moved hole.
 
     Costs a generator pass over one frame per clip.
 

@@ -17,7 +17,7 @@ class FinalCheckpoint(Callback):
     """
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save where the newest ``last.ckpt`` is older than the weights; on all processes."""
+        """Save on all processes if the newest ``last.ckpt`` is older than the weights."""
         for callback in trainer.checkpoint_callbacks:
             if not isinstance(callback, ModelCheckpoint) or not callback.save_last:
                 continue

@@ -1,4 +1,4 @@
-"""Says at the end of a run what changed on held-out clips and where the files are."""
+"""Report at the end of a run how held-out metrics changed and where the files are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FitReport(Callback):
         self.steps: list[int] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the metrics of the first and of the latest validation."""
+        """Keep the metrics of the first and of the latest validation."""
         metrics = trainer.callback_metrics.items()
         values = {name: float(value) for name, value in metrics if name.startswith("val/")}
         self.before = self.before or values
@@ -49,7 +49,7 @@ class FitReport(Callback):
             console.print(f"{kind}: {path}", soft_wrap=True, highlight=False)
 
     def _table(self) -> Table:
-        """Return one row per metric; one column of values when nothing was validated in between."""
+        """Return one row per metric, with one column of values if there was one validation only."""
         first, last = self.steps[0], self.steps[-1]
         columns = {f"update {first}": self.before}
         if last != first:
@@ -64,7 +64,7 @@ class FitReport(Callback):
 
     @staticmethod
     def files(trainer: Trainer) -> list[tuple[str, Path]]:
-        """Return what the run wrote, as (kind, path)."""
+        """Return the files that the run wrote, as (kind, path)."""
         found: list[tuple[str, Path]] = []
         callback = trainer.checkpoint_callback
         best, last = (getattr(callback, key, "") for key in ("best_model_path", "last_model_path"))

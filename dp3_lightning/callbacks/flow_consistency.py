@@ -1,4 +1,4 @@
-"""Optical-flow consistency between the frames of a clip."""
+"""Add the optical-flow consistency term between the frames of a clip."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pair_validity(step: GeneratorStep) -> Tensor:
 
 
 class FlowConsistencyLoss(LossCallback):
-    """Generated pixels keep their colour along the motion of the real video.
+    """Ask generated pixels to keep their colour along the motion of the real video.
 
     ``short_weight * L(t, t-1) + long_weight * L(t, 0)``: each L averages, per clip, a robust
     difference between frame t and the warped earlier frame over hole pixels that are visible in

@@ -1,4 +1,4 @@
-"""Identity term: away from the real person, as far as a margin."""
+"""Add the identity term: away from the real person, up to a margin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dp3_lightning.structures import GeneratorStep
 
 
 class IdentityLoss(LossCallback):
-    """Hinge on the cosine between embeddings of generated and real faces.
+    """Penalise the cosine between embeddings of generated and real faces above a margin.
 
     Evaluate privacy with another recogniser than the one used here.
 

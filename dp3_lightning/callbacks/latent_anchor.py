@@ -1,4 +1,4 @@
-"""Keep a fine-tuned context encoder near what it knew before."""
+"""Keep a fine-tuned context encoder near its guesses before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Guess = Callable[..., Tensor]
 
 
 class LatentAnchorLoss(LossCallback):
-    """Mean squared distance of the face prior's guesses to those of the encoder it started from.
+    """Penalise the squared distance of latent guesses to those of the encoder before training.
 
     The synthesis network is frozen, so the encoder can lower pixel and flow terms only by drawing
     fewer, greyer people. This term holds it back. It needs a generator with ``guess_clip``, such as
@@ -54,7 +54,7 @@ class LatentAnchorLoss(LossCallback):
         self._start, self._trained = [frozen], [generator]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the copy to where the module computes."""
+        """Move the copy to the module's device."""
         self._start = [frozen.to(pl_module.device) for frozen in self._start]
 
     def compute_loss(self, step: GeneratorStep) -> Tensor:

@@ -1,4 +1,4 @@
-"""Latent-diversity term."""
+"""Add the latent-diversity term."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dp3_lightning.structures import GeneratorStep
 
 
 class LatentDiversityLoss(LossCallback):
-    """Two latents must give two faces; guards against pixel terms that make the latent inert.
+    """Ask two latents for two faces; guards against pixel terms that make the latent inert.
 
     Draws the first frame of each clip once more, with another latent.
 

@@ -1,4 +1,4 @@
-"""Perceptual term."""
+"""Add the perceptual term."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PerceptualMode = Literal["ring", "full"]
 
 
 class PerceptualLoss(LossCallback):
-    """Perceptual distance of the composite to the real frame.
+    """Penalise the perceptual distance of the composite to the real frame.
 
     Args:
         weight: see :class:`LossCallback`.
@@ -33,7 +33,7 @@ class PerceptualLoss(LossCallback):
         name: see :class:`LossCallback`.
         net: ``alex`` or ``vgg``: LPIPS, whose trunk must lie in the torch hub cache;
             ``mobilenet_v2``: distance of MobileNetV2 features (fetched as a pinned asset);
-            ``auto``: the first of alex, vgg, mobilenet_v2 that is at hand, which is then printed.
+            ``auto``: the first of alex, vgg, mobilenet_v2 that is available; its name is printed.
         weights: file of the MobileNetV2 weights; default: the asset.
         mode: ``ring`` or ``full``, see :func:`dp3_lightning.losses.perceptual_loss`; ``full`` warns
             unless an :class:`IdentityLoss` is attached.

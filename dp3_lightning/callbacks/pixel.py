@@ -1,4 +1,4 @@
-"""Pixel-wise term."""
+"""Add the pixel-wise term."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def warn_without_identity_term(callback: LossCallback, trainer: Trainer) -> None
 
 
 class PixelLoss(LossCallback):
-    """Squared or absolute difference to the real frames inside the hole.
+    """Penalise the squared or absolute difference to the real frames inside the hole.
 
     Args:
         weight: see :class:`LossCallback`.

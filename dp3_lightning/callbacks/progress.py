@@ -1,4 +1,4 @@
-"""A progress bar that counts generator updates and shows every term by its short name."""
+"""Show progress in generator updates, with every term by its short name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HIDDEN = ("v_num",)
 
 
 class UpdateProgressBar(TQDMProgressBar):
-    """One bar over ``trainer.max_steps`` generator updates, across epochs.
+    """Show one bar over ``trainer.max_steps`` generator updates, across epochs.
 
     Lightning's own bars count the batches of one epoch, which says little when a run is given in
     updates. Without ``max_steps`` the bar has no end.
@@ -44,7 +44,7 @@ class UpdateProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description("generator updates")
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Keep the bar as it is: an epoch is nothing to count here."""
+        """Keep the bar as it is: epochs are not counted here."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

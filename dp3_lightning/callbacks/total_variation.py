@@ -1,4 +1,4 @@
-"""Total-variation terms."""
+"""Add the total-variation terms in space and in time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dp3_lightning.structures import GeneratorStep
 
 
 class TotalVariationLoss(LossCallback):
-    """Anisotropic total variation over the hole and the one-pixel ring around it.
+    """Penalise anisotropic total variation over the hole and the one-pixel ring around it.
 
     See :func:`dp3_lightning.losses.total_variation`; arguments as in :class:`LossCallback`. Rewards
     blur when its weight is large: watch sharpness.
@@ -24,7 +24,7 @@ class TotalVariationLoss(LossCallback):
 
 
 class TemporalVariationLoss(LossCallback):
-    """Absolute change of the hole along the real motion, with gradient to both frames.
+    """Penalise the change of the hole along the real motion, with gradient to both frames.
 
     Args:
         weight: see :class:`LossCallback`.

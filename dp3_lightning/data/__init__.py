@@ -1,4 +1,4 @@
-"""Clips for training and evaluation."""
+"""Load clips for training and evaluation."""
 
 from dp3_lightning.data.clips import VideoClips
 from dp3_lightning.data.datamodule import VideoClipDataModule

@@ -1,4 +1,4 @@
-"""The list of clips: which consecutive frames of which face."""
+"""List the clips of videos: consecutive frames of one face each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dp3_lightning.structures import Detection, FloatArray, Track
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """One clip: consecutive frames of one video around one face.
+    """Name one clip: consecutive frames of one video around one face.
 
     Attributes:
         video: index into the list of videos.
@@ -42,7 +42,7 @@ def clips_of_video(
     min_score: float = 0.5,
     cover_end: bool = False,
 ) -> list[ClipEntry]:
-    """Cut the face tracks of a video into clips; none crosses a cut or a lost frame.
+    """Split the face tracks of a video into clips, none of which crosses a cut or a lost frame.
 
     Args:
         analysis: the video's faces and cuts.
@@ -112,7 +112,7 @@ def seconds_to_frames(times: Sequence[float], start: float, end: float | None) -
 
 
 def measured_jitter(boxes: FloatArray) -> float:
-    """Return how much a detector's boxes tremble: deviation of second differences / face side.
+    """Return how much a detector's boxes jitter: deviation of second differences / face side.
 
     For independent errors of deviation s the second difference has deviation ``sqrt(6) * s``.
     """

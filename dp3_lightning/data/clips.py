@@ -1,4 +1,4 @@
-"""The data set: decode, crop and normalise one clip, measure its flow."""
+"""Decode, crop and normalise clips, and measure their flow: the data set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_OPEN_VIDEOS = 8
 
 
 class VideoClips(Dataset[dict[str, Any]]):
-    """Clips of face crops, one crop window per clip.
+    """Serve clips of face crops, with one crop window per clip.
 
     Args:
         readers: one per video; each process keeps the last few open.
@@ -43,8 +43,8 @@ class VideoClips(Dataset[dict[str, Any]]):
         image_size: ``(height, width)`` of the crops.
         rule: how a face box grows to the crop window.
         flip: probability of mirroring a clip.
-        hole_jitter: ``detected``: holes are the detector's boxes, tremble included; ``measured``:
-            smoothed boxes plus Gaussian tremble of the deviation measured on the clip, drawn anew
+        hole_jitter: ``detected``: holes are the detector's boxes, with their jitter; ``measured``:
+            smoothed boxes plus Gaussian jitter of the deviation measured on the clip, drawn again
             in every epoch; ``none``: smoothed boxes.
         window_jitter: deviation of the window's position per frame, as a fraction of its side; its
             motion is in the measured flow. 0 for one fixed window.
@@ -116,7 +116,7 @@ class VideoClips(Dataset[dict[str, Any]]):
         return sample
 
     def _in_crop(self, boxes: FloatArray, window: Window, flipped: bool) -> FloatArray:
-        """Boxes ``(n, 4)`` of the frame in pixels of the crop, which may be stretched."""
+        """Return boxes ``(n, 4)`` of the frame in pixels of the crop, which may be stretched."""
         height, width = self.image_size
         moved = np.array([box_in_crop(box, window, (height, width)) for box in boxes])
         moved = moved.reshape(-1, 4)
@@ -127,7 +127,7 @@ class VideoClips(Dataset[dict[str, Any]]):
         return moved
 
     def _other_faces(self, entry: ClipEntry, windows: Sequence[Window], flipped: bool) -> Tensor:
-        """Where other people's faces are, ``(T, 1, H, W)`` uint8."""
+        """Mark other people's faces, ``(T, 1, H, W)`` uint8."""
         others = entry.others or [np.zeros((0, 4))] * self.clip_length
         found = torch.zeros(self.clip_length, 1, *self.image_size, dtype=torch.uint8)
         for frame, (boxes, window) in enumerate(zip(others, windows, strict=True)):
@@ -178,7 +178,7 @@ class VideoClips(Dataset[dict[str, Any]]):
 
 
 def find_landmarks(mesh: FaceMesh, crops: npt.NDArray[Any], boxes: FloatArray) -> Tensor:
-    """Find the five landmarks of the face in every crop; upright ones where there is no mesh.
+    """Find the five landmarks of the face in every crop; without a mesh, those of an upright face.
 
     Args:
         mesh: finds meshes.

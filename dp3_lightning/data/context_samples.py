@@ -1,4 +1,4 @@
-"""Training pictures of the context encoder: drawn faces with a hole, as video would show them."""
+"""Make training pictures of the context encoder: drawn faces with a hole, damaged like video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INPUT = 96
 
 
 class ContextSamples(Dataset[dict[str, Tensor]]):
-    """Drawn faces, aligned, with a hole over the face and everyday damage.
+    """Serve drawn faces, aligned, with a hole over the face and everyday damage.
 
     Args:
         shards: files of measured faces.
@@ -83,7 +83,7 @@ def _load(shard: Path) -> tuple[UInt8Array, FloatArray, FloatArray, Tensor]:
 
 
 def _jittered(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Alignment as wrong as landmarks of real faces make it."""
+    """Jitter the alignment as much as landmarks of real faces do."""
     half = _SIDE / 2
     turn = cv2.getRotationMatrix2D((half, half), rng.normal(0, 1.6), 1 + rng.normal(0, 0.02))
     turn[:, 2] += rng.normal(0, 1.4, 2)
@@ -93,7 +93,7 @@ def _jittered(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _known(box: FloatArray, matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Mask of what may be looked at: a window about the face without the hole, ``(128, 128)``."""
+    """Return the visible part: a window about the face without the hole, ``(128, 128)``."""
     size = box[2:] - box[:2]
     center = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
     size = size * math.sqrt(abs(np.linalg.det(matrix[:, :2])))
@@ -125,7 +125,7 @@ def _rectangle(center: FloatArray, size: Sequence[float] | FloatArray, turn: flo
 
 
 def _damaged(picture: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-    """Light, colour, blur, noise and compression as video has them."""
+    """Add light, colour, blur, noise and compression as video has them."""
     x = picture.astype(np.float32) / 255
     if rng.random() < 0.8:
         x = x ** rng.uniform(0.7, 1.4)
@@ -151,7 +151,7 @@ def _damaged(picture: UInt8Array, rng: np.random.Generator) -> UInt8Array:
 
 
 class ContextDataModule(LightningDataModule):
-    """Drawn faces for the context encoder; the first shards judge, the others train.
+    """Load drawn faces for the context encoder; the first shards validate, the others train.
 
     Args:
         folder: of ``dp3 data synth-faces``.
@@ -194,7 +194,7 @@ class ContextDataModule(LightningDataModule):
             self.train = ContextSamples(shards[self.validation_shards :], self.seed)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled by epoch."""
+        """Return shuffled batches, in another order every epoch."""
         if self.train is None:
             raise RuntimeError("Call `setup('fit')` first.")
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
@@ -210,7 +210,7 @@ class ContextDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """In order, with the same damage every time."""
+        """Return batches in order, with the same damage every time."""
         if self.validation is None:
             raise RuntimeError("Call `setup('validate')` first.")
         return DataLoader(self.validation, batch_size=64, num_workers=self.num_workers)

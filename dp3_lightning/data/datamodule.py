@@ -1,4 +1,4 @@
-"""The Lightning data module: videos in, batches of face clips out."""
+"""Turn videos into batches of face clips: the Lightning data module."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STAGE_SPLITS: dict[str | None, tuple[str, ...]] = {
 
 
 class VideoClipDataModule(LightningDataModule):
-    """Clips of consecutive frames around faces, from ordinary videos.
+    """Load clips of consecutive frames around faces from ordinary videos.
 
     Args:
         source: a video, a folder, a ``.jsonl`` manifest, the name of a sample asset, or a list of
@@ -54,7 +54,7 @@ class VideoClipDataModule(LightningDataModule):
             expects.
         flip: probability of mirroring a training clip.
         hole_jitter: ``detected``, ``measured`` or ``none``, see :class:`VideoClips`.
-        window_jitter: tremble of the training crop window, as a fraction of its side.
+        window_jitter: jitter of the training crop window, as a fraction of its side.
         flow: measure optical flow in the workers: true for DIS, false for none, or an estimator.
         landmarks: find the faces' landmarks in the workers, which turn the faces that the face
             prior draws; DeepPrivacy2's generators take none.
@@ -169,7 +169,7 @@ class VideoClipDataModule(LightningDataModule):
         rank_zero_info(f"Clips of {self.clip_length} frames: {counts} from {len(videos)} videos.")
 
     def _analyzed(self) -> tuple[list[VideoSource], list[VideoReader], list[VideoAnalysis]]:
-        """Videos, readers and analyses; made once per process."""
+        """Return videos, readers and analyses, made once per process."""
         if self._found is None:
             self._found = self._analyze(find_videos(self.source, stills=self.clip_length == 1))
         return self._found
@@ -260,7 +260,7 @@ class VideoClipDataModule(LightningDataModule):
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was trained on, as hashes, to keep it out of later evaluations."""
+        """Return hashes of the training videos, to keep them out of later evaluations."""
         videos, _, _ = self._analyzed()
         train = self.clips.get("train")
         used = sorted({clip.video for clip in train.entries}) if train else []
@@ -271,7 +271,7 @@ class VideoClipDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to evaluate on what a checkpoint was trained on.
+        """Refuse to evaluate on videos that a checkpoint was trained on.
 
         Raises:
             ValueError: a held-out video (or part of one) was in the training split.
@@ -303,7 +303,7 @@ class VideoClipDataModule(LightningDataModule):
         return self.trainer.world_size, self.trainer.global_rank
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the training split in counter-based order, disjoint between ranks."""
+        """Return batches of the training split in counter-based order, disjoint between ranks."""
         clips, (world, rank) = self.clips["train"], self._rank()
         sampler = ClipSampler(clips, self.batch_size, self.seed, world, rank)
         return ResumableDataLoader(
@@ -328,11 +328,11 @@ class VideoClipDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Batches of the validation split in order; none when ``val_fraction`` is 0."""
+        """Return batches of the validation split in order; none when ``val_fraction`` is 0."""
         return self._evaluation("val") if len(self.clips["val"]) else []
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test split in order.
+        """Return batches of the test split in order.
 
         Raises:
             ValueError: there is no test split.
@@ -342,7 +342,7 @@ class VideoClipDataModule(LightningDataModule):
         return self._evaluation("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of all videos, whatever their split, without overlap and without flow."""
+        """Return batches of all videos, whatever their split, without overlap and without flow."""
         return self._evaluation("predict")
 
 

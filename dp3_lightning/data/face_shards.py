@@ -1,4 +1,4 @@
-"""Files of drawn people: pictures, their styles, and what was measured on them."""
+"""Read and name files of drawn people: pictures, their styles, and their measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PICTURE_SIZE = 256  # pixels
 
 @dataclass(frozen=True)
 class FaceShard:
-    """Some pictures with the styles that they were drawn from.
+    """Hold some pictures with the styles that they were drawn from.
 
     Attributes:
         styles: ``(n, 512)``.
@@ -39,7 +39,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def measures_path(shard: Path) -> Path:
-    """Return the file of what was measured on a shard."""
+    """Return the file of a shard's measurements."""
     return shard.with_name(f"measures-{shard.name.removeprefix('faces-')}")
 
 
@@ -72,7 +72,7 @@ def read_shard(path: Path) -> FaceShard:
 
 
 def read_measures(shard: Path) -> dict[str, Tensor]:
-    """Read what was measured on a shard.
+    """Read the measurements of a shard.
 
     Returns:
         By name, one row per picture: ``styles`` (512), ``valid`` (bool), ``box`` (4), ``mesh``

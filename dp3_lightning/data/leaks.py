@@ -1,4 +1,4 @@
-"""Keep what was trained on out of evaluations."""
+"""Keep training videos out of evaluations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dp3_lightning.randomness import stable_hash
 
 
 def video_key(video: VideoSource) -> int:
-    """Hash that names a video (and the part of it in use) without telling its name."""
+    """Hash a video, and the part of it in use, so that its name is not told."""
     return stable_hash(str(video.path.resolve()), str(video.start), str(video.end))
 
 
@@ -28,6 +28,6 @@ def refuse_leak(held_out: Mapping[str, Sequence[VideoSource]], trained: Sequence
         if seen:
             raise ValueError(
                 f"{len(seen)} videos of the `{split}` split were trained on (first: {seen[0]!r}), "
-                "so its figures would flatter. Keep `split_by`, the fractions and `seed` as they "
-                "were in training, or give other videos in `source`."
+                "so its figures would be too good. Keep `split_by`, the fractions and `seed` as "
+                "they were in training, or give other videos in `source`."
             )

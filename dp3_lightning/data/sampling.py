@@ -1,4 +1,4 @@
-"""Sample order that depends on counters only, and a loader that resumes in mid-epoch.
+"""Order samples by counters only, and resume loading in the middle of an epoch.
 
 The n-th batch of a run is the same whether the run was interrupted before it or not, and whether
 one process takes it or several share it.
@@ -55,7 +55,7 @@ class ClipSampler(DistributedSampler[Any]):
         return self.n_batches * self.batch_size
 
     def __iter__(self) -> Iterator[SampleKey]:
-        """Go on after ``batches_seen``, to the end of that epoch."""
+        """Continue after ``batches_seen``, to the end of that epoch."""
         epoch, done = divmod(self.batches_seen, self.n_batches)
         order = torch.randperm(
             self.n_samples, generator=keyed_generator(self.seed, "order", epoch)
@@ -90,7 +90,7 @@ class EvaluationSampler(DistributedSampler[Any]):
 
 
 class ResumableDataLoader(DataLoader[Any]):
-    """Count the batches handed out, and go on after them when the count is restored.
+    """Count the batches handed out, and continue after them when the count is restored.
 
     Lightning saves and restores the state of loaders that have ``state_dict``. The count, not
     Lightning's epoch, says what comes next; the workers' prefetching does not disturb it.
@@ -110,7 +110,7 @@ class ResumableDataLoader(DataLoader[Any]):
         return {"samples_seen": sampler.batches_seen * sampler.batch_size * sampler.num_replicas}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after ``samples_seen``; batch size and number of processes may have changed."""
+        """Continue after ``samples_seen``; batch size and number of processes may have changed."""
         if isinstance(self.sampler, ClipSampler):
             per_batch = self.sampler.batch_size * self.sampler.num_replicas
             self.sampler.batches_seen = state["samples_seen"] // per_batch

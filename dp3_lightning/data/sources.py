@@ -1,4 +1,4 @@
-"""From what the user names (file, folder, manifest, sample asset) to a list of videos."""
+"""Resolve files, folders, manifests and names of sample assets to a list of videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MANIFEST_KEYS = {"path", "identity", "split", "start", "end"}
 
 @dataclass(frozen=True)
 class VideoSource:
-    """One video to take clips from.
+    """Name one video to take clips from.
 
     Attributes:
         path: the file.
@@ -48,7 +48,7 @@ def asset_names(source: str | Path | Sequence[str | Path]) -> list[str]:
 def find_videos(
     source: str | Path | Sequence[str | Path], stills: bool = False
 ) -> list[VideoSource]:
-    """Resolve a source.
+    """Resolve a source to its videos.
 
     Args:
         source: a video, a folder (searched recursively, hidden files left out; the first folder
@@ -93,7 +93,7 @@ def _find(source: str | Path | Sequence[str | Path], suffixes: frozenset[str]) -
 
 
 def _refuse_overlaps(videos: Sequence[VideoSource]) -> None:
-    """Refuse frames that are listed twice: they could train and validate at once."""
+    """Refuse frames that are listed twice: they could be in training and validation at once."""
     earlier: dict[Path, list[VideoSource]] = {}
     for video in videos:
         others = earlier.setdefault(video.path.resolve(), [])

@@ -1,4 +1,4 @@
-"""Which clips train, which validate, which test: nobody may be in two of them."""
+"""Assign clips to training, validation and test, so that nobody is in two of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assign_groups(
             raise ValueError(
                 f"{len(set(groups))} groups are too few for a `{split}` split without the same "
                 f"person in two splits. Add people, set `{split}_fraction: 0`, or `split_by: time` "
-                "to hold out the end of each video (the same people then train and validate)."
+                "to hold out the end of each video (the same people are then in both)."
             )
         assigned[spare[0]] = split
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Procedural talking-face clips with exact flow, visibility and boxes: the oracle of the tests.
+"""Render talking-face clips with exact flow, visibility and boxes: the oracle of the tests.
 
 A scene is a stack of three opaque layers (background, head, hand). A layer is an analytic colour
 function of its own *surface coordinates*, and each frame places it by a similarity transform. The
@@ -44,7 +44,7 @@ MIN_SIDE = 16
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """A rendered clip and everything that is true about it.
+    """Hold a rendered clip and its exact ground truth.
 
     Entry ``i`` of the pairwise arrays belongs to frame ``t = i + 1``. Where a pair spans a cut its
     flow is 0 and nothing is visible.
@@ -153,7 +153,7 @@ def _check(
 
 
 class _Stage:
-    """Poses, surfaces and colours of all layers in all frames of one clip."""
+    """Compute poses, surfaces and colours of all layers in all frames of one clip."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Stage:
         self.surfaces = [self._surface(t) for t in range(n_frames)]
 
     def label_at(self, points: Points, t: int) -> Labels:
-        """Topmost layer at any image points of frame t."""
+        """Return the topmost layer at any image points of frame t."""
         label: Labels = np.full(points.shape, BACKGROUND, np.int8)
         # The mouth maps the face onto itself, so the silhouette needs no inverse of it.
         label[self.look.covers(self._undo(points, t, HEAD))] = HEAD
@@ -192,7 +192,7 @@ class _Stage:
         return label
 
     def moves(self, pairs: list[tuple[int, int]]) -> tuple[Flow, Mask]:
-        """Flow ``(n, 2, H, W)`` from frame a to b on the grid of a, and what is seen in b."""
+        """Return flow ``(n, 2, H, W)`` from frame a to b on the grid of a, and what b shows."""
         flow = np.zeros((len(pairs), 2, *self.size), np.float32)
         seen = np.zeros((len(pairs), *self.size), np.bool_)
         for k, (a, b) in enumerate(pairs):
@@ -217,7 +217,7 @@ class _Stage:
         return np.stack([flow.real, flow.imag]), seen
 
     def colours(self, t: int) -> FloatArray:
-        """Frame t, ``(H, W, 3)`` in [0, 1]."""
+        """Return frame t, ``(H, W, 3)`` in [0, 1]."""
         picture = np.empty((*self.size, 3))
         background, head, hand = self._masks(t)
         surface = self.surfaces[t]
@@ -227,7 +227,7 @@ class _Stage:
         return picture
 
     def box(self, t: int) -> FloatArray:
-        """Exact bounding box of the face ellipse in frame t."""
+        """Return the exact bounding box of the face ellipse in frame t."""
         turn, shift = self.poses[t][HEAD]
         half_width = np.hypot(turn.real * self.look.aspect, turn.imag)
         half_height = np.hypot(turn.imag * self.look.aspect, turn.real)

@@ -1,4 +1,4 @@
-"""Layers of the synthetic clips: poses, silhouettes and colours in surface coordinates.
+"""Define the layers of synthetic clips: poses, outlines and colours in surface coordinates.
 
 See :mod:`dp3_lightning.data.synthetic` for their use. Points are complex numbers ``x + iy`` (y
 down), in half face heights for the head and the hand, in pixels for the background. A colour
@@ -23,7 +23,7 @@ _FINGERS = ((-0.30, 0.78), (-0.11, 0.95), (0.09, 0.92), (0.28, 0.74), (0.50, 0.3
 def poses(
     seed: int, scene: int, time: float, size: tuple[int, int], motion: float
 ) -> tuple[Pose, Pose, Pose]:
-    """Poses of background, head and hand; `time` in frames, 0 in the middle of the clip."""
+    """Return poses of background, head and hand; `time` in frames, 0 in the middle of the clip."""
     height, width = size
     side = min(size)
     rng = np.random.default_rng((seed, scene, 0))
@@ -47,7 +47,7 @@ def poses(
 
 
 class FaceLook:
-    """Colours and proportions of one identity; all positions in half face heights."""
+    """Draw colours and proportions of one identity; all positions in half face heights."""
 
     def __init__(self, identity: int) -> None:
         rng = np.random.default_rng((identity, 7))
@@ -71,7 +71,7 @@ class FaceLook:
         self.marks = rng.uniform(0, 2 * np.pi, 4)
 
     def covers(self, points: Points) -> Mask:
-        """Silhouette of face and hair."""
+        """Return whether points lie in the outline of face and hair."""
         hair: Mask = _ellipse(points, -0.22j, self.hair_size) < 1
         face: Mask = _ellipse(points, 0j, complex(self.aspect, 1)) < 1
         return hair | face
@@ -95,7 +95,7 @@ class FaceLook:
         return guess
 
     def colours(self, points: Points) -> FloatArray:
-        """Face and hair, ``(..., 3)`` in [0, 1], smooth except at the silhouette."""
+        """Return colours of face and hair, ``(..., 3)`` in [0, 1], smooth except at the outline."""
         x, y = points.real, points.imag
         light = 1.0 + 0.16 * x - 0.22 * _ellipse(points, -0.1j, complex(self.aspect, 1)) ** 2
         for k, phase in enumerate(self.marks):  # pores and marks: something for flow to hold on to
@@ -135,13 +135,13 @@ class FaceLook:
 
 
 def _step(value: FloatArray, width: float) -> FloatArray:
-    """Smooth step from 0 to 1 around 0."""
+    """Step smoothly from 0 to 1 around 0."""
     step: FloatArray = 0.5 + 0.5 * np.tanh(value / (2 * width))
     return step
 
 
 def _ellipse(points: Points, centre: complex, size: complex) -> FloatArray:
-    """Radius of points in units of an axis-parallel ellipse: 1 on its border."""
+    """Return the radius of points in units of an axis-parallel ellipse: 1 on its border."""
     offset = points - centre
     radius: FloatArray = np.hypot(offset.real / size.real, offset.imag / size.imag)
     return radius
@@ -156,7 +156,7 @@ def _paint(
 
 
 def hand_covers(points: Points) -> Mask:
-    """A palm, five fingers and a wrist, in hand units."""
+    """Cover a palm, five fingers and a wrist, in hand units."""
     covered: Mask = _ellipse(points, 0.05j, 0.38 + 0.42j) < 1
     covered |= (np.abs(points.real) < 0.24) & (points.imag > 0.2) & (points.imag < 2.4)
     for x, up in _FINGERS:
@@ -167,7 +167,7 @@ def hand_covers(points: Points) -> Mask:
 
 
 def hand_colours(points: Points) -> FloatArray:
-    """Colours of the hand, ``(..., 3)`` in [0, 1]."""
+    """Return the colours of the hand, ``(..., 3)`` in [0, 1]."""
     x, y = points.real, points.imag
     shade = 0.8 + 0.1 * np.sin(11 * x + 2 * np.sin(4 * y)) + 0.08 * np.sin(9 * y + 5 * x)
     colours: FloatArray = np.clip(shade[..., None] * np.array([0.86, 0.62, 0.5]), 0.0, 1.0)
@@ -175,7 +175,7 @@ def hand_colours(points: Points) -> FloatArray:
 
 
 def background_waves(seed: int, scene: int, side: int) -> FloatArray:
-    """Parameters of a texture, rows (kx, ky, phase, r, g, b), scaled with the image."""
+    """Draw parameters of a texture, rows (kx, ky, phase, r, g, b), scaled with the image."""
     rng = np.random.default_rng((seed, scene, 1))
     length = side / 96 * np.geomspace(9, 70, 9)
     angle, phase = rng.uniform(0, 2 * np.pi, (2, 9))
@@ -186,7 +186,7 @@ def background_waves(seed: int, scene: int, side: int) -> FloatArray:
 
 
 def waves(points: Points, rows: FloatArray) -> FloatArray:
-    """Sum of sinusoids that bend each other, ``(..., 3)`` in [0, 1]."""
+    """Add up sinusoids that bend each other, ``(..., 3)`` in [0, 1]."""
     picture = np.full((*points.shape, 3), 0.5)
     bend = np.zeros(points.shape)
     for kx, ky, phase, *colour in rows[::-1]:  # long waves first: they bend the short ones

@@ -1,4 +1,4 @@
-"""Loader workers: one thread each, and a fork that leaves OpenCV usable in them."""
+"""Limit loader workers to one thread each, and keep OpenCV usable after their fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discriminators."""
+"""Provide discriminators of clips."""
 
 from dp3_lightning.discriminators.base import DiscriminatorAdapter
 from dp3_lightning.discriminators.paper import PaperDiscriminator

@@ -1,4 +1,4 @@
-"""The discriminator's twin of the generator adapter: folds time into the batch."""
+"""Fold time into the batch for discriminators, as the generator adapter does for generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small discriminator of the DeepPrivacy3 proposal: convolutions with dropout."""
+"""Score pictures with the small discriminator of the DeepPrivacy3 proposal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SLOPE = 0.2
 
 
 class PaperDiscriminator(nn.Module):
-    """Strided convolutions, LeakyReLU, dropout, one dense layer. It sees the picture alone.
+    """Score pictures alone by strided convolutions, LeakyReLU, dropout and one dense layer.
 
     Args:
         image_size: side of the pictures in pixels, a power of two of at least 16.

@@ -1,4 +1,4 @@
-"""DeepPrivacy2's discriminator, native: StyleGAN2's residual critic on image, condition and mask.
+"""Score image, condition and mask by StyleGAN2's residual critic: DeepPrivacy2's, native.
 
 Clean-room implementation in pure PyTorch with DeepPrivacy2's argument and state-dict names.
 """
@@ -23,7 +23,7 @@ from dp3_lightning.presets import DISCRIMINATOR_PRESETS, preset
 
 
 def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
-    """Append one channel that tells how much the samples of a group differ.
+    """Append one channel that holds how much the samples of a group differ.
 
     Sample ``n`` of ``N`` belongs to group ``n mod ceil(N / group_size)``. When ``group_size``
     divides ``N`` this is DeepPrivacy2's grouping; otherwise the groups differ in size by one, where
@@ -47,7 +47,7 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
 
 
 class _DiscriminatorInput(nn.Module):
-    """Two 3x3 convolutions from image space to features."""
+    """Map image space to features by two 3x3 convolutions."""
 
     def __init__(self, in_channels: int, out_channels: int, clamp: float | None) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _DiscriminatorInput(nn.Module):
 
 
 class _DiscriminatorOutput(nn.Module):
-    """Minibatch statistic, one convolution, two linear layers: features to a score."""
+    """Map features to a score: minibatch statistic, one convolution, two linear layers."""
 
     def __init__(self, channels: int, size: tuple[int, int], clamp: float | None) -> None:
         super().__init__()

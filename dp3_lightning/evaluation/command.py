@@ -1,4 +1,4 @@
-"""The command ``dp3 evaluate``."""
+"""Run the command ``dp3 evaluate``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from dp3_lightning.whole_files import write_json
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dp3 evaluate",
-        description="Measure anonymized videos against their originals: how steady, sharp, alive "
-        "and anonymous. Writes OUTPUT.eval.json beside each, and for a folder FOLDER/eval.json.",
+        description="Measure anonymized videos against their originals: steadiness, sharpness, "
+        "liveliness and privacy. Writes OUTPUT.eval.json beside each, and for a folder "
+        "FOLDER/eval.json.",
     )
     parser.add_argument("output", type=Path, help="anonymized video, or a folder of them")
     parser.add_argument(
@@ -36,9 +37,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="other anonymized copies of the same originals, to compare with: file or folder",
     )
-    parser.add_argument("--plan", type=Path, help="where faces are; default: detect them")
+    parser.add_argument("--plan", type=Path, help="plan file with the faces; default: detect them")
     parser.add_argument(
-        "--recogniser", default="dlib", help="dlib, or deepface:MODEL (needs deepface)"
+        "--recogniser", default="dlib", help="recogniser: dlib, or deepface:MODEL (extra deepface)"
     )
     parser.add_argument(
         "--fake-detector",
@@ -58,7 +59,7 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     triples = _files(options)
     if options.plan is not None and len(triples) > 1:
-        raise ValueError(f"A plan is for one video, but there are {len(triples)}.")
+        raise ValueError(f"Expected one video with `--plan`, got {len(triples)}.")
     tools = _tools(options)
     console = Console()
     videos, failed = [], {}
@@ -111,7 +112,7 @@ def _publish(
 
 
 def _files(options: argparse.Namespace) -> list[tuple[Path, Path, Path | None]]:
-    """Original, output and baseline of every video."""
+    """Pair the original, output and baseline of every video."""
     pairs = [p for p in pair_files([options.original], options.output) if not p.is_picture]
     baselines: list[Path | None] = [None] * len(pairs)
     if options.baseline is not None:

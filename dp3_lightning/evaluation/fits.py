@@ -1,4 +1,4 @@
-"""Training runs that a study makes: each in a process of its own, done once, gone on with."""
+"""Run a study's trainings in subprocesses; reuse finished runs, resume interrupted ones."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Config = dict[str, Any]
 
 
 def fit_once(folder: Path, config: Mapping[str, Any]) -> Path:
-    """Train by a configuration, unless that was done; returns the last checkpoint.
+    """Train by a configuration, unless it was done before; return the last checkpoint.
 
-    A run that was stopped goes on from its newest checkpoint. A run of another configuration in
-    the same folder is done anew, and so is one whose files (weights, videos) have changed.
+    An interrupted run resumes from its newest checkpoint. A run of another configuration in
+    the same folder is repeated, and so is one whose files (weights, videos) have changed.
 
     Args:
         folder: of this run alone.
@@ -49,13 +49,13 @@ def fit_once(folder: Path, config: Mapping[str, Any]) -> Path:
     if goes_on:
         command += ["--ckpt_path", str(last)]
     if subprocess.run(command, check=False).returncode != 0 or not last.is_file():
-        raise ValueError(f"Training in {folder} failed, see above: mend the configuration.")
+        raise ValueError(f"Training in {folder} failed, see above: correct the configuration.")
     write_text(done, known)
     return last
 
 
 def _files(value: Any) -> dict[str, str]:
-    """Content of every file and folder that a configuration names."""
+    """Return the content of every file and folder that a configuration names."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
@@ -89,5 +89,5 @@ def _placed(config: Mapping[str, Any], folder: Path) -> Config:
 
 
 def without(callbacks: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
-    """Return callbacks of a configuration but those of a class."""
+    """Return the callbacks of a configuration without those of a class."""
     return [c for c in callbacks if str(c["class_path"]).rpartition(".")[2] != name]

@@ -1,4 +1,4 @@
-"""Who a recogniser takes the drawn face for, frame by frame."""
+"""Measure whom a recogniser takes the drawn face for, frame by frame."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _EMBEDDED = 24  # frames of a track, spread
 
 @dataclass(frozen=True)
 class TrackEmbeddings:
-    """What a recogniser makes of one track; rows belong to the same frames.
+    """Hold the embeddings of one track; rows belong to the same frames.
 
     Attributes:
         real: original face, ``(n, D)``.
         made: drawn face, ``(n, D)``.
-        context: original with the face blacked out, ``(n, D)``: what hair, neck and scene tell,
+        context: original with the face blacked out, ``(n, D)``: the share of hair, neck and scene,
             which no anonymizer of faces can take away.
     """
 
@@ -44,7 +44,7 @@ def embedded_frames(n_frames: int) -> set[int]:
 def embed_frame(
     pair: tuple[UInt8Array, UInt8Array], view: FaceView, index: int, embedder: FaceEmbedder
 ) -> list[FloatArray] | None:
-    """Embed the real face, the drawn one, and what is left with the face blacked out.
+    """Embed the real face, the drawn one, and the frame with the face blacked out.
 
     Args:
         pair: original and output frame.
@@ -53,7 +53,7 @@ def embed_frame(
         embedder: recogniser.
 
     Returns:
-        Three embeddings ``(D,)``; None where one of them cannot be had or is not finite.
+        Three embeddings ``(D,)``; None where one of them is missing or not finite.
     """
     scale = (view.windows[index][2] - view.windows[index][0]) / VIEW
     corner = np.tile(view.windows[index][:2], 2)
@@ -67,7 +67,7 @@ def embed_frame(
 
 
 def track_embeddings(rows: Sequence[Sequence[FloatArray]]) -> TrackEmbeddings:
-    """Put together what :func:`embed_frame` gave; may be empty."""
+    """Stack the results of :func:`embed_frame`; may be empty."""
     columns = zip(*rows, strict=True) if rows else ([], [], [])
     return TrackEmbeddings(*(np.array(list(column)) for column in columns))
 

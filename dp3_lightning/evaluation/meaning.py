@@ -1,4 +1,4 @@
-"""What the figures of a face mean, and in which direction each is better."""
+"""Say what the figures of a face mean, and in which direction each is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Better = Literal["lower", "higher", "one", "neither"]  # one: as the original, 1
 
 
 class Meaning(NamedTuple):
-    """What a figure says.
+    """Describe one figure.
 
     Attributes:
         text: in a sentence.
@@ -20,25 +20,29 @@ class Meaning(NamedTuple):
 
     @property
     def direction(self) -> str:
-        """What is better, in words; empty where neither is."""
+        """Return the better direction in words; empty where neither is better."""
         words = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1"}
         return words.get(self.better, "")
 
 
 MEANING = {
-    "excess warping error": Meaning("of the face, beyond the original's, x1e-4", "lower"),
-    "excess warping error, ring": Meaning("the same 16 px around the face", "lower"),
-    "excess warping error, view": Meaning("of the face and what surrounds it", "lower"),
+    "excess warping error": Meaning(
+        "warping error in the face beyond the original's, x1e-4", "lower"
+    ),
+    "excess warping error, ring": Meaning("the same in the 16 px around the face", "lower"),
+    "excess warping error, view": Meaning("the same in the face and its surroundings", "lower"),
     "tOF": Meaning("difference of motion to the original, pixels", "lower"),
     "tLP": Meaning("difference of perceptual change to the original, x1e-2", "lower"),
-    "flicker": Meaning("change of the face's mean colour per frame, of the original's", "one"),
-    "TL-ID": Meaning(
-        "neighbours of up to 24 spread frames are one person, of the original's", "higher"
+    "flicker": Meaning(
+        "frame-to-frame change of the face's mean colour, relative to the original", "one"
     ),
-    "TG-ID": Meaning("all of those frames are one person, of the original's", "higher"),
-    "sharpness": Meaning("gradient energy of the face, of the original's", "one"),
-    "high frequencies": Meaning("share of contrast in details, of the original's", "one"),
-    "total variation": Meaning("of the face, of the original's", "one"),
+    "TL-ID": Meaning(
+        "neighbours among up to 24 spread frames are one person, relative to the original", "higher"
+    ),
+    "TG-ID": Meaning("all of those frames are one person, relative to the original", "higher"),
+    "sharpness": Meaning("gradient energy of the face, relative to the original", "one"),
+    "high frequencies": Meaning("share of contrast in details, relative to the original", "one"),
+    "total variation": Meaning("total variation of the face, relative to the original", "one"),
     "FID": Meaning("distance of Inception feature distributions to the original's", "lower"),
     "KID": Meaning("the same by the cubic kernel", "lower"),
     "MobileNetV2 Frechet": Meaning(
@@ -46,19 +50,27 @@ MEANING = {
     ),
     "MobileNetV2 kernel distance": Meaning("the same by the cubic kernel, not KID", "lower"),
     "identity distance": Meaning(
-        "of drawn to real face, mean over up to 24 spread frames", "higher"
+        "distance of drawn to real face, mean over up to 24 spread frames", "higher"
     ),
-    "identity distance, least": Meaning("the same, least of those frames", "higher"),
+    "identity distance, least": Meaning("the same, the least of those frames", "higher"),
     "recognised": Meaning("share of those frames below the recogniser's threshold", "lower"),
-    "face found": Meaning("share of frames in which a face is found there", "higher"),
-    "landmark error": Meaning("of the eyes' distance, where both faces are found", "lower"),
-    "pose error": Meaning("of tilt and turn, degrees, from five landmarks", "lower"),
-    "mouth correlation": Meaning("of the mouth's opening speed with the original's", "higher"),
-    "detector AUC": Meaning(
-        "of the given detector of fakes; 0.5: cannot tell output from original", "neither"
+    "face found": Meaning("share of frames in which a face is detected there", "higher"),
+    "landmark error": Meaning(
+        "error as a share of the eyes' distance, where both faces are detected", "lower"
     ),
-    "interior PSNR": Meaning("to the real face, dB: a leak proxy", "lower"),
-    "interior SSIM": Meaning("to the real face: a leak proxy", "lower"),
-    "interior MS-SSIM": Meaning("of three scales, to the real face: a leak proxy", "lower"),
-    "interior perceptual distance": Meaning("to the real face: a leak proxy", "higher"),
+    "pose error": Meaning("error of tilt and turn in degrees, from five landmarks", "lower"),
+    "mouth correlation": Meaning(
+        "correlation of the mouth's opening speed with the original's", "higher"
+    ),
+    "detector AUC": Meaning(
+        "AUC of the given detector of fakes; 0.5: it cannot separate output and original", "neither"
+    ),
+    "interior PSNR": Meaning("similarity to the real face in dB: a proxy of leaks", "lower"),
+    "interior SSIM": Meaning("similarity to the real face: a proxy of leaks", "lower"),
+    "interior MS-SSIM": Meaning(
+        "similarity to the real face at three scales: a proxy of leaks", "lower"
+    ),
+    "interior perceptual distance": Meaning(
+        "distance to the real face: a proxy of leaks", "higher"
+    ),
 }

@@ -1,4 +1,4 @@
-"""Figures that need several people or videos: who is found again, and what gives fakes away."""
+"""Measure over several people or videos: who is recognised, and whether fakes are detected."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Genuine = tuple[FloatArray, set[str]]  # distances of genuine pairs, and whose t
 
 @dataclass(frozen=True)
 class PersonTrack:
-    """One face of one video.
+    """Hold one face of one video.
 
     Attributes:
         person: who it is; the same in all videos of a person.
         video: which file it is from.
-        figures: what was measured.
+        figures: the measured figures.
     """
 
     person: str
@@ -49,7 +49,7 @@ def people_figures(
 
     Args:
         tracks: faces of all videos.
-        names: what Frechet and kernel distance of the features are called.
+        names: of the features' Frechet and kernel distance.
 
     Returns:
         Figures by name, and of what cannot be measured the reason: too few people for a rate is
@@ -77,7 +77,7 @@ def people_figures(
 
 
 def re_identification(tracks: Sequence[PersonTrack]) -> Identification | None:
-    """Search drawn faces, averaged over tracks, among originals; None with fewer than two people.
+    """Search drawn faces, averaged over tracks, among originals; None for fewer than two people.
 
     Args:
         tracks: faces of all videos.
@@ -113,7 +113,7 @@ def _add_recognition(
 
 
 def _averaged(tracks: Sequence[PersonTrack]) -> list[PersonTrack]:
-    """One embedding per track: what an attacker makes of a whole video."""
+    """Average to one embedding per track, as an attacker with a whole video would."""
     found = []
     for track in tracks:
         rows = _embeddings(track)
@@ -134,13 +134,13 @@ def _features(track: PersonTrack) -> tuple[FloatArray, FloatArray]:
 
 
 def _gaps(first: FloatArray, second: FloatArray) -> FloatArray:
-    """All distances between rows of one and rows of the other."""
+    """Return all distances between rows of one and rows of the other."""
     values: FloatArray = scipy.spatial.distance.cdist(first, second).ravel()
     return values
 
 
 def _verification(tracks: Sequence[PersonTrack], genuine: Genuine) -> dict[str, Any]:
-    """Accepted as genuine at a rate at which two different people are accepted.
+    """Measure how often pairs are accepted, at a rate of accepting two different people.
 
     Those are originals of two people, and the drawn face of one (a synthetic person) with the
     original of another. Two drawn faces are left out: a generator with little variety would make
@@ -188,7 +188,7 @@ def _other_clip(tracks: Sequence[PersonTrack]) -> Genuine:
 
 
 def _identification(tracks: Sequence[PersonTrack], kind: str) -> Identification:
-    """Queries against a gallery of originals: of the same frames, which favours the attacker."""
+    """Search queries in a gallery of originals of the same frames, which favours the attacker."""
 
     def rows(which: str) -> tuple[FloatArray, list[int]]:
         found, labels = [], []
@@ -203,7 +203,7 @@ def _identification(tracks: Sequence[PersonTrack], kind: str) -> Identification:
 
 
 def _trained(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
-    """An attacker who learned on anonymized faces; on other clips where there are some."""
+    """Measure an attacker who trained on anonymized faces; on other clips where there are some."""
     tracks = [t for t in tracks if len(_embeddings(t)) > 1]  # one frame cannot be in both parts
     videos: dict[str, list[str]] = {}
     for track in tracks:
@@ -237,7 +237,7 @@ def _trained(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
 
 
 def _linkage(tracks: Sequence[PersonTrack]) -> dict[str, float]:
-    """Are the fakes of one person in two videos alike? Without a pseudonym key they should not be.
+    """Measure how alike one person's fakes in two videos are; without a pseudonym key, little.
 
     ``auc``: how often the fakes of one person lie closer than those of two; 0.5 cannot be linked,
     1 always. As close counts half.
@@ -260,7 +260,7 @@ def _linkage(tracks: Sequence[PersonTrack]) -> dict[str, float]:
 
 
 def _detectability(tracks: Sequence[PersonTrack]) -> dict[str, Any]:
-    """Tested on the faces of one video, trained on those of all others that show nobody of it."""
+    """Test on the faces of one video, after training on all others that show nobody of it."""
     videos = sorted({t.video for t in tracks})
     rates = []
     for video in videos:

@@ -1,4 +1,4 @@
-"""The command ``dp3 privacy-curve``."""
+"""Run the command ``dp3 privacy-curve``."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def _parser() -> argparse.ArgumentParser:
         description="Train with several pixel weights, modes and identity margins, and measure "
         "quality and steadiness against re-identification on held-out people. Ends with exit code "
         f"{OUTSIDE} when the chosen checkpoint, or every point, lies outside the budget. What was "
-        "trained and measured is not done again: the same command goes on.",
+        "already trained and measured is reused when the command is repeated.",
     )
-    parser.add_argument("folder", type=Path, help="of runs, outputs, curve.json and curve.html")
+    parser.add_argument("folder", type=Path, help="for runs, outputs, curve.json and curve.html")
     parser.add_argument("--config", type=Path, help="training configuration, for the sweep")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 0.3, 1.0, 3.0])
     parser.add_argument("--modes", nargs="+", default=["ring+low", "full"])
     parser.add_argument(
-        "--margins", nargs="+", default=["none"], help="of the identity term; none leaves it out"
+        "--margins", nargs="+", default=["none"], help="of the identity term; `none` omits it"
     )
-    parser.add_argument("--embedder", help="class path of the embedder that the margins train with")
+    parser.add_argument("--embedder", help="class path of the identity term's embedder")
     parser.add_argument(
-        "--held-out", nargs="+", required=True, help="videos of people no training saw; folders"
+        "--held-out", nargs="+", required=True, help="folders of people in no training"
     )
     parser.add_argument(
-        "--trained-on", nargs="+", default=[], help="videos of the training, for what is memorised"
+        "--trained-on", nargs="+", default=[], help="training videos, to measure memorising"
     )
     parser.add_argument(
         "--budget", type=float, default=0.05, help="largest share of recognised frames allowed"
     )
-    parser.add_argument("--checkpoint", type=Path, help="the chosen one; default: the best inside")
+    parser.add_argument("--checkpoint", type=Path, help="to judge; default: the best in budget")
     return parser
 
 
@@ -101,7 +101,7 @@ def _swept(options: argparse.Namespace, study: Study) -> list[Point]:
 
 
 def _videos(names: Sequence[str], folder: Path) -> dict[Path, str]:
-    """Videos, each with its person or origin."""
+    """Return videos, each with its person or origin."""
     found: dict[Path, str] = {}
     for name in names:
         pairs = pair_files([name], folder / "outputs")

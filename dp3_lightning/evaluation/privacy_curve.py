@@ -1,4 +1,4 @@
-"""Quality against re-identification: a sweep over the pixel term, and a budget."""
+"""Measure quality against re-identification, by a sweep over the pixel term and a budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUALITY = ("MobileNetV2 Frechet", "FID", "excess warping error", "sharpness")
 
 @dataclass(frozen=True)
 class Choice:
-    """One point of the sweep.
+    """Choose the settings of one point of the sweep.
 
     Attributes:
         weight: of the pixel term; 0 leaves it out.
@@ -42,7 +42,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """Short, fit for a folder."""
+        """Return a short name, fit for a folder."""
         margin = "" if self.margin is None else f"-margin{self.margin:g}"
         if not self.weight:
             return f"no-pixel{margin}"
@@ -51,19 +51,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Point:
-    """What a generator scores.
+    """Hold the scores of one generator.
 
     Attributes:
         name: of the choice, or of the checkpoint file.
         recognised: share of frames in which the recogniser takes the drawn face for the real
             person, mean over held-out faces: the privacy axis.
-        gap: the same on the people it was trained on, less that: what it memorised.
+        gap: the same on the people it was trained on, less that: the memorised share.
         rank1: re-identification among held-out people by embeddings averaged over tracks; None
             with fewer than two.
-        chance: what guessing gives there.
+        chance: the same share by guessing.
         quality: means over held-out faces, by name.
         inside: whether ``recognised`` is within the budget.
-        choice: what it was trained with.
+        choice: the settings that it was trained with.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Point:
     choice: Choice | None = None
 
     def record(self) -> dict[str, Any]:
-        """Plain values for strict JSON: what is not known is None."""
+        """Return plain values for strict JSON; an unknown value is None."""
         values = asdict(self)
         values["gap"] = self.gap if math.isfinite(self.gap) else None
         values["quality"] = {k: v if math.isfinite(v) else None for k, v in self.quality.items()}
@@ -84,7 +84,7 @@ class Point:
 
     @classmethod
     def of_record(cls, values: Mapping[str, Any], budget: float) -> Point:
-        """Return the point of a record, judged by a budget."""
+        """Rebuild a point from its record, and judge it by a budget."""
         choice = values["choice"]
         known = {
             "gap": math.nan if values["gap"] is None else values["gap"],
@@ -98,7 +98,7 @@ class Point:
 def sweep(
     weights: Sequence[float], modes: Sequence[str], margins: Sequence[float | None]
 ) -> list[Choice]:
-    """Return all combinations; without a pixel term its mode makes no difference."""
+    """Return all combinations, with one mode only where there is no pixel term."""
     found = [
         Choice(weight, mode if weight else modes[0], margin)
         for weight, mode, margin in itertools.product(weights, modes, margins)
@@ -133,17 +133,17 @@ def config_for(base: Mapping[str, Any], choice: Choice, embedder: str | None) ->
 
 @dataclass
 class Study:
-    """Trains, anonymizes and measures; what was trained and measured is not done again.
+    """Train, anonymize and measure; finished trainings and measurements are reused.
 
     Attributes:
         folder: of everything.
         held_out: videos of people whom no training saw, each with its person or origin.
         trained_on: videos of the training, for what is memorised, likewise; may be empty.
         budget: largest ``recognised`` that is allowed.
-        tools: what to measure with.
+        tools: the networks to measure with.
 
     Raises:
-        ValueError: no recogniser at hand, or a video that is both held out and trained on.
+        ValueError: no recogniser is available, or a video that is both held out and trained on.
     """
 
     folder: Path
@@ -161,7 +161,7 @@ class Study:
         self.refuse_held_out(self.trained_on)
 
     def refuse_held_out(self, trained_on: Iterable[Path]) -> None:
-        """Refuse videos of a training that are held out.
+        """Refuse training videos that are held out.
 
         Raises:
             ValueError: naming the first.
@@ -171,7 +171,7 @@ class Study:
             if self._hashes[path] in seen:
                 raise ValueError(
                     f"{str(path)!r} is held out and, as {str(seen[self._hashes[path]])!r}, trained "
-                    "on: nobody is new to a generator that saw them."
+                    "on: give videos of people who were in no training."
                 )
 
     def trained(self, base: Mapping[str, Any], choice: Choice, embedder: str | None) -> Point:
@@ -209,7 +209,7 @@ class Study:
         )
         recognised = _mean(unseen, "recognised")
         if not math.isfinite(recognised):
-            raise ValueError("No held-out face could be recognised at all: give other videos.")
+            raise ValueError("The recogniser could embed no held-out face: give other videos.")
         found = re_identification(unseen)
         point = Point(
             name,
@@ -245,7 +245,7 @@ def _mean(tracks: Sequence[PersonTrack], figure: str) -> float:
 
 
 def choose(points: Sequence[Point]) -> Point | None:
-    """Return the point of best quality within the budget: least Frechet distance; None if none."""
+    """Return the point of least Frechet distance within the budget; None if none is."""
     inside = [point for point in points if point.inside]
     return min(inside, key=_badness, default=None)
 

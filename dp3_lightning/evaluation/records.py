@@ -1,4 +1,4 @@
-"""Figures as plain values for strict JSON: of one video, and of many together."""
+"""Collect figures of one video, or of many, as plain values for strict JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DIFFERENCE = 0.02  # of the larger: what counts as a difference between two out
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One video that was measured.
+    """Hold the figures of one video.
 
     Attributes:
         original: the source.
@@ -57,7 +57,7 @@ def evaluate(
     """Measure one video, and a second copy of it where one is given.
 
     Raises:
-        ValueError: what does not belong together, see :func:`evaluate_pair`.
+        ValueError: files that do not belong together, see :func:`evaluate_pair`.
     """
     known = FacesOfFrames()
     faces = evaluate_pair(original, output, plan, tools, known)
@@ -72,11 +72,11 @@ def evaluate(
 
 
 def record_of(videos: Sequence[Evaluated], tools: Tools) -> dict[str, Any]:
-    """Return everything that was measured; None where a figure has no meaning.
+    """Return all figures; None where a figure has no meaning.
 
     Args:
         videos: one or more.
-        tools: what they were measured with.
+        tools: the networks that they were measured with.
     """
     from dp3_lightning import __version__
 
@@ -121,7 +121,7 @@ def group_of(video: Path, root: Path) -> str:
 
 
 def people_of(videos: Sequence[Evaluated]) -> tuple[list[PersonTrack], dict[str, str]]:
-    """Return everybody by name: clips of one group with one face each show one person.
+    """Return all people by name: clips of one group with one face each show one person.
 
     A clip with several people, of a group with several clips, is left out: nothing says who of
     them is who in the other clips, and taken for strangers they would make others look private.
@@ -186,7 +186,7 @@ def _plain_tree(value: Any) -> Any:
 
 
 def _spread(faces: Sequence[FaceFigures], name: str) -> dict[str, float | int] | None:
-    """Median and quartiles over faces."""
+    """Return median and quartiles over faces."""
     values = [face.values.get(name, math.nan) for face in faces]
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
@@ -198,7 +198,7 @@ def _spread(faces: Sequence[FaceFigures], name: str) -> dict[str, float | int] |
 def _comparison(
     faces: Sequence[FaceFigures], others: Sequence[FaceFigures], name: str
 ) -> dict[str, int]:
-    """On how many faces output or baseline is better, by more than 2 %; the rest is even."""
+    """Count the faces on which output or baseline is better by more than 2 %; others are even."""
     better = MEANING[name].better
     counts = {"output": 0, "baseline": 0, "even": 0}
     for face, other in zip(faces, others, strict=True):

@@ -1,4 +1,4 @@
-"""One step of every study: anonymize a video as a choice says, and find its faces for measuring."""
+"""Anonymize a video with given settings and detect its faces, as every study does."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def render(
     truncation: float | None = PersonOptions.truncation,
     seed: int = 0,
 ) -> None:
-    """Anonymize a video for measuring: fine compression, and no blur where the check would put it.
+    """Anonymize a video for measuring: with fine compression, and without the blur of the check.
 
-    What a generator draws is what is to be measured; never publish such a video.
+    The drawings of a generator are to be measured; never publish such a video.
 
     Args:
         source: video.
         output: written; replaced if there.
-        drawing: what draws the faces.
+        drawing: the network or treatment that draws the faces.
         cache: folder of detections.
         compat: ``dp2`` draws as DeepPrivacy2 does.
         truncation: of the latents.
@@ -57,7 +57,7 @@ def render(
 def detected_plan(
     source: Path, cache: Path | None = None, embedder: FaceEmbedder | None = None
 ) -> Plan:
-    """Return where faces of an original were found, without anything added for safety.
+    """Return the detected faces of an original, without anything added for safety.
 
     Args:
         source: video.

@@ -1,4 +1,4 @@
-"""What videos are measured with: what this machine has of it, and what is missing, by name."""
+"""Collect the networks that measure videos, and name those that this machine lacks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _BY_FEATURES = ("MobileNetV2 Frechet", "MobileNetV2 kernel distance", "detectabi
 
 @dataclass
 class Tools:
-    """What the figures are measured with.
+    """Hold the networks that measure figures.
 
     Attributes:
         flow: for scoring; of another family than rendering and training used.
-        detector: tells whether a face is still found.
+        detector: decides whether a face is still detected.
         embedder: recogniser; None skips the figures of identity.
         perceptual: distance of pictures, ``(N, 3, H, W)`` twice to N values; None skips tLP.
-        perceptual_name: what to call it.
-        features: what distributions of pictures are compared by; None skips that.
-        fake_detector: detector of generated faces, a user's own; None: none is asked.
+        perceptual_name: its name in tables.
+        features: by which distributions of pictures are compared; None skips that.
+        fake_detector: detector of generated faces, a user's own; None skips it.
         skipped: figure to the reason why it is left out.
     """
 
@@ -52,7 +52,7 @@ class Tools:
 
     @classmethod
     def at_hand(cls, embedder: FaceEmbedder | None = None) -> Tools:
-        """Return the tools that this machine has; what is missing is named in ``skipped``.
+        """Return the tools that this machine has; missing ones are named in ``skipped``.
 
         Args:
             embedder: recogniser; default :class:`~dp3_lightning.faces.DlibEmbedder`. Never the one
@@ -85,13 +85,13 @@ class Tools:
         elif mobilenet is not None:
             perceptual, name = mobilenet, "MobileNetV2 feature distance"
         else:
-            missing = "neither LPIPS's trunk nor MobileNetV2 is at hand"
+            missing = "neither LPIPS's trunk nor MobileNetV2 is available"
             skipped |= dict.fromkeys(("tLP", "interior perceptual distance"), missing)
         detector = CenterFace(threshold=0.5, runtime="auto")
         return cls(FarnebackFlow(), detector, embedder, perceptual, name, features, skipped=skipped)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for the record."""
+        """Return plain values for the record."""
         return {
             "flow": self.flow.name,
             "detector": self.detector.name,

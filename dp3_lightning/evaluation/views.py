@@ -1,4 +1,4 @@
-"""A camera that follows one face: what figures about faces are measured in."""
+"""Follow one face with a smooth window, in which its figures are measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BORDER = 2  # pixels at the frame's border that interpolation and differences r
 
 @dataclass(frozen=True)
 class FaceView:
-    """What is seen of one face; the window moves smoothly, so that its tremble is not measured.
+    """View one face in a window that moves smoothly, so that jitter is not measured.
 
     Attributes:
         person: label in the plan.
@@ -48,7 +48,7 @@ class FaceView:
         return torch.from_numpy(np.clip(levels, 0, 255) / np.float32(127.5) - 1).permute(2, 0, 1)
 
     def region(self, inset: float = 0.0) -> Tensor:
-        """Where the face is and the frame shows it, ``(n, 1, VIEW, VIEW)``.
+        """Mark the face where the frame shows it, ``(n, 1, VIEW, VIEW)``.
 
         Outside the frame a view is black in output and original alike; that must not count.
 
@@ -69,7 +69,7 @@ class FaceView:
 
     @property
     def _frame(self) -> FloatArray:
-        """The frame in pixels of the views, ``(n, 4)``, without the border's mixed pixels."""
+        """Return the frame in pixels of the views, ``(n, 4)``, without its mixed border pixels."""
         scale = VIEW / (self.windows[:, 2:] - self.windows[:, :2])
         size = np.array(self.frame_size[::-1], dtype=np.float64)
         low, high = -self.windows[:, :2] * scale, (size - self.windows[:, :2]) * scale
@@ -79,7 +79,7 @@ class FaceView:
 
 
 def face_views(plan: Plan, n_frames: int) -> list[FaceView]:
-    """One view per track of at least eight frames.
+    """Return one view per track of at least eight frames.
 
     Args:
         plan: who is where.

@@ -1,4 +1,4 @@
-"""Go through both videos once per track, and keep what figures are measured from."""
+"""Read both videos once per track, and keep the values that figures are measured from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dp3_lightning.video import VideoReader
 
 
 class FacesOfFrames:
-    """Detections of one video, asked for once per frame."""
+    """Detect the faces of one video, once per frame."""
 
     def __init__(self) -> None:
         self._found: dict[int, list[Detection]] = {}
@@ -36,7 +36,7 @@ class FacesOfFrames:
 
 @dataclass(frozen=True)
 class Watched:
-    """What is kept of a track's frames: they themselves would not fit into memory.
+    """Hold the values kept of a track's frames, which would not fit into memory themselves.
 
     Attributes:
         before: views of the original ``(T, 3, VIEW, VIEW)``.
@@ -57,7 +57,7 @@ def watch(
     tools: Tools,
     known: tuple[FacesOfFrames, FacesOfFrames],
 ) -> Watched:
-    """Look once at every frame of a track.
+    """Read every frame of a track once.
 
     Args:
         view: where the face is.
@@ -84,7 +84,7 @@ def watch(
 
 
 def _nearest(faces: Sequence[Detection], window: FloatArray) -> Detection | None:
-    """The detected face whose middle is nearest to that of a window, and inside it."""
+    """Return the detected face whose middle is inside a window and nearest to its middle."""
     center = (window[:2] + window[2:]) / 2
     best: tuple[float, Detection] | None = None
     for face in faces:

@@ -1,4 +1,4 @@
-"""Warping error of whole frames, where the untouched background hides most of what happens."""
+"""Measure the warping error of whole frames, most of which is untouched background."""
 
 from __future__ import annotations
 

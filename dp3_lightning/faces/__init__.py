@@ -1,4 +1,4 @@
-"""Faces in frames: detect, follow, crop."""
+"""Detect, follow and crop faces in frames."""
 
 from dp3_lightning.faces.crop import box_in_crop, crop_frame, expand_box, hole_mask
 from dp3_lightning.faces.detector import CenterFace

@@ -1,4 +1,4 @@
-"""Where a face must lie for the synthesis network: FFHQ's alignment by five points.
+"""Align a face for the synthesis network by five points, as FFHQ does.
 
 Karras et al., 2019 (FFHQ): the picture's axes follow eyes and mouth, its size the larger of the eye
 distance and the distance from eyes to mouth, so that turned heads keep their size.

@@ -1,4 +1,4 @@
-"""One pass over a video: where are faces, where does it cut, what is lost. Cached by content."""
+"""Find faces, cuts and lost frames in one pass over a video, cached by content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BLOCK = 500  # frames between two stores
 
 @dataclass
 class VideoAnalysis:
-    """What one pass over a video found; no pixels.
+    """Hold the results of one pass over a video, without pixels.
 
     Attributes:
         n_frames: number of frames in the index.
@@ -50,7 +50,7 @@ class VideoAnalysis:
     undetected: list[int] = field(default_factory=list)
 
     def joined(self, other: VideoAnalysis) -> VideoAnalysis:
-        """Merge what was found in other frames of the same video."""
+        """Merge the results of other frames of the same video."""
         return VideoAnalysis(
             self.n_frames,
             self.size,
@@ -87,7 +87,7 @@ def analyze(
         reader: the video.
         detector: face detector, given a few frames at a time.
         cut_threshold: change of content that counts as a cut, levels of 0..255.
-        lenient: go on when the detector fails in a frame, and list it as undetected.
+        lenient: continue when the detector fails in a frame, and list it as undetected.
 
     Raises:
         Exception: what the detector raises, unless ``lenient``.
@@ -98,7 +98,7 @@ def analyze(
 
 @dataclass
 class _Before:
-    """The frame before the next one, as far as finding cuts needs it."""
+    """Keep of the frame before as much as finding cuts needs."""
 
     index: int
     small: UInt8Array
@@ -112,14 +112,14 @@ class _Before:
 
 
 class _Analyzer:
-    """Goes through a video block by block.
+    """Analyse a video block by block.
 
     Args:
         reader: the video.
         detector: face detector.
         cut_threshold: as in :func:`analyze`.
         lenient: as in :func:`analyze`.
-        progress: told the number of frames done.
+        progress: called with the number of frames done.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class _Analyzer:
         self.next = 0  # frame after the last one looked at
 
     def block(self, frames: range) -> VideoAnalysis:
-        """Analyse some frames; the result's lists are as long as the whole video's."""
+        """Analyse some frames; the lists of the result are as long as the whole video."""
         count = len(self.reader)
         result = VideoAnalysis(count, self.reader.size, [], [], [[] for _ in range(count)])
         pending: list[tuple[int, UInt8Array]] = []
@@ -164,7 +164,7 @@ class _Analyzer:
         return result
 
     def _breaks(self, index: int, frame: UInt8Array) -> bool:
-        """Whether a frame does not continue the one before; makes it the one before."""
+        """Return whether a frame does not continue the one before, and remember the frame."""
         before, self.before = self.before, _Before.of(index, frame)
         if before is None or (before.index, before.shape) != (index - 1, frame.shape):
             return True
@@ -185,7 +185,7 @@ class _Analyzer:
 def detect_faces(
     detector: FaceDetector, frames: list[UInt8Array], lenient: bool
 ) -> list[list[list[float]] | None]:
-    """Return the faces of frames as plain numbers, checked.
+    """Detect the faces of frames, and return them as checked plain numbers.
 
     Args:
         detector: face detector.
@@ -205,12 +205,12 @@ def detect_faces(
         numbers = [value for faces in rows for face in faces for value in face]
         if len(rows) != len(frames) or not np.isfinite(numbers).all():
             raise ValueError(
-                f"{detector.name} gave {len(rows)} answers for {len(frames)} frames, or boxes and "
-                "scores that are not numbers."
+                f"{detector.name} returned {len(rows)} results for {len(frames)} frames, or boxes "
+                "and scores that are not numbers."
             )
         return list(rows)
     except AssetUnavailableError:
-        raise  # the same in every frame, and the user can mend it
+        raise  # the same in every frame, and the user can correct it
     except Exception:
         if not lenient:
             raise
@@ -220,7 +220,7 @@ def detect_faces(
 
 
 def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content; read once per process while it does not change."""
+    """Return the SHA-256 of a file's content, read once per process while it does not change."""
     state = path.stat()
     return _content_hash(path, state.st_size, state.st_mtime_ns)
 
@@ -244,14 +244,14 @@ def cached_analysis(
 
     The cache holds boxes and frame numbers, no pixels. Its key is the content of the video and the
     detector's name, so that a moved file is found again and a changed one is not. What was found
-    is stored every few hundred frames: a run that was killed goes on from there.
+    is stored every few hundred frames: a run that was killed continues from there.
 
     Args:
         path: the video.
         detector: see :func:`analyze`.
         cache: folder; default: ``faces`` beside the assets.
         lenient: as in :func:`analyze`; an analysis with undetected frames is not stored.
-        progress: told the number of frames done.
+        progress: called with the number of frames done.
     """
     folder = cache if cache is not None else cache_folder() / "faces"
     name = f"{detector.name}|{ANALYSIS_VERSION}|{CUT_THRESHOLD}"

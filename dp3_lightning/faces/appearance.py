@@ -119,7 +119,7 @@ def glasses_score(picture: UInt8Array, points: Points) -> float:
 
 
 def eye_detail(picture: UInt8Array, points: Points) -> float:
-    """Measure how much there is to see in the eyes; little behind sunglasses.
+    """Measure how much detail the eyes show; little behind sunglasses.
 
     Args:
         picture: ``(H, W, 3)`` uint8 RGB; the value is for faces that fill 256 pixels.
@@ -159,7 +159,7 @@ def _bare_forehead(lab: Points, points: Points, skin: Points) -> float:
 
 
 def _samples(lab: Points, points: Points, which: tuple[int, ...], radius: int) -> FloatArray:
-    """Median colours around points, ``(n, 3)``; points outside the picture count at its border."""
+    """Return median colours around points, ``(n, 3)``; points outside are moved to the border."""
     height, width = lab.shape[:2]
     found = []
     for x, y in points[list(which), :2]:

@@ -1,4 +1,4 @@
-"""Read CenterFace's answer: a grid of cells, four pixels of the network's input apart.
+"""Decode CenterFace's output: a grid of cells, four pixels of the network's input apart.
 
 Every cell carries a face score, the logarithm of the face's height and width, the offset of its
 centre from the cell, and five landmarks relative to the box.
@@ -53,14 +53,14 @@ def decode(
 
 
 def _detection(box: FloatArray, score: float, points: FloatArray) -> Detection:
-    """Plain Python numbers out of one row of the decoded arrays."""
+    """Convert one row of the decoded arrays to plain Python numbers."""
     x0, y0, x1, y1 = (float(value) for value in box)
     landmarks = tuple((float(x), float(y)) for x, y in points)
     return Detection((x0, y0, x1, y1), min(score, 1.0), landmarks)
 
 
 def _suppress(boxes: FloatArray, score: FloatArray, threshold: float) -> list[int]:
-    """Greedy non-maximum suppression; returns kept indices, best score first."""
+    """Suppress overlapping boxes greedily; return the kept indices, best score first."""
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     waiting = np.argsort(-score, kind="stable")
     kept: list[int] = []

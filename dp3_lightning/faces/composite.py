@@ -1,4 +1,4 @@
-"""Put generated crops back into a frame."""
+"""Paste generated crops back into a frame."""
 
 from __future__ import annotations
 

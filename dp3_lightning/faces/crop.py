@@ -1,4 +1,4 @@
-"""DeepPrivacy2's geometry from a face box to the network's input and back: windows, crops, holes.
+"""Compute windows, crops and holes from a face box, by DeepPrivacy2's geometry.
 
 Reproduces DeepPrivacy2's integer arithmetic, peculiarities included, because its published weights
 were trained behind it.

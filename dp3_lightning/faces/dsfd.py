@@ -1,4 +1,4 @@
-"""DSFD, the face detector that DeepPrivacy2 uses, where its package is installed."""
+"""Detect faces by DSFD, DeepPrivacy2's detector, where its package is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dp3_lightning.structures import Detection, UInt8Array
 
 
 class DSFD:
-    """DSFD (Li et al., CVPR 2019) through the package ``face_detection`` of DeepPrivacy2's author.
+    """Detect faces by DSFD (Li et al., CVPR 2019), from the package ``face_detection``.
 
     It is on no package index and fetches its weights at the first call: install it from its
     repository (DSFD-Pytorch-Inference). It wants a GPU.

@@ -1,4 +1,4 @@
-"""Recognise faces: do two pictures show one person? For checking the output, never for drawing."""
+"""Recognise whether two pictures show one person; to check outputs, never to draw."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MIN_SIDE = 40  # pixels; smaller faces are enlarged, or landmarks are not found
 
 
 class FaceEmbedder(Protocol):
-    """Maps faces to vectors that lie close for one person.
+    """Map faces to vectors that lie close for one person.
 
     Attributes:
         name: for reports.
@@ -41,7 +41,7 @@ class FaceEmbedder(Protocol):
 
 
 class DlibEmbedder:
-    """dlib's face recogniser (King, 2017): 128 numbers, Euclidean distance. Weights are CC0.
+    """Embed faces by dlib (King, 2017): 128 numbers, Euclidean distance. Weights are CC0.
 
     Needs the package ``dlib`` (extra ``verify``). The models are fetched at the first call.
 
@@ -76,7 +76,7 @@ class DlibEmbedder:
 
 
 class DeepFaceEmbedder:
-    """A recogniser of the package DeepFace (Serengil, 2020), which fetches its own weights.
+    """Embed faces by the package DeepFace (Serengil, 2020), which fetches its own weights.
 
     Faces are aligned by dlib's landmarks, whatever the model, and embeddings scaled to length 1.
     DeepFace's ``Dlib`` is the network of :class:`DlibEmbedder`; it takes the same weight file, so
@@ -127,7 +127,7 @@ class DeepFaceEmbedder:
 
 
 class _Landmarks:
-    """Five landmarks by dlib.
+    """Find five landmarks by dlib.
 
     Args:
         extra: of this package, to install when dlib is missing.
@@ -154,7 +154,7 @@ class _Landmarks:
 
 
 def _lend_weights() -> None:
-    """Put dlib's weights where DeepFace looks for them, unless it has some."""
+    """Copy dlib's weights to the folder of DeepFace, unless it has some."""
     name = "dlib_face_recognition_resnet_model_v1.dat"
     home = Path(os.environ.get("DEEPFACE_HOME", Path.home()))
     target = home / ".deepface" / "weights" / name

@@ -1,4 +1,4 @@
-"""Tell pose and expression of a face mesh apart: pure geometry on MediaPipe's 468 points.
+"""Separate pose and expression of a face mesh: pure geometry on MediaPipe's 468 points.
 
 "Right" and "left" are the person's own; the right eye lies left in the picture. Axes: x to the
 right, y down, z away from the camera.
@@ -67,7 +67,7 @@ Points = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Frontal:
-    """Meshes turned to the front, and the pose they were turned out of; see :func:`place`.
+    """Hold meshes turned to the front, and their original pose; see :func:`place`.
 
     Attributes:
         points: ``(..., 468, 3)`` float64 in the frame and unit of the reference mesh.
@@ -90,7 +90,7 @@ def frontalise(points: Points, reference: Points) -> Frontal:
         reference: ``(468, 3)`` frontal mesh with outer eyes 1 apart, see :func:`mean_mesh`.
 
     Returns:
-        The meshes in the frame of the reference. What rests in them is shape and expression.
+        The meshes in the frame of the reference. Shape and expression are left in them.
 
     Raises:
         ValueError: a mesh has another shape, is not finite, or is a single point.

@@ -1,4 +1,4 @@
-"""Soft edges that never uncover what they surround."""
+"""Compute soft edges that never uncover the box inside them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pixel_region(
 
 
 def outward_share(region: Window, box: Sequence[float], band: float) -> npt.NDArray[np.float32]:
-    """Share of what is laid over a frame: 1 on every pixel that the box touches, then falling.
+    """Return the opacity of a pasted crop: 1 on every pixel that the box touches, then falling.
 
     It reaches 0 at the outer edge of a band around the box. The edge is outside: feathering
     inwards would leave a part of the face in sight.

@@ -32,7 +32,7 @@ _Network = Callable[[Float32Array], tuple[Float32Array, float]]
 
 @dataclass(frozen=True)
 class MeshFace:
-    """A mesh on one face of one frame.
+    """Hold the mesh of one face in one frame.
 
     Attributes:
         points: ``(468, 3)`` float32, MediaPipe's numbering. x to the right and y down in pixels of
@@ -96,7 +96,7 @@ class FaceMesh:
         Raises:
             TypeError: the frame is not a uint8 array.
             ValueError: an argument has another shape or is not finite.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         _check_frame(frame)
         x0, y0, x1, y1 = _numbers("box", box, (4,))
@@ -120,12 +120,12 @@ class FaceMesh:
             previous_points: ``(468, 3)`` in pixels, for example of the frame before.
 
         Returns:
-            The mesh; its ``presence`` tells when the face has gone.
+            The mesh; a low ``presence`` means that the face has gone.
 
         Raises:
             TypeError: the frame is not a uint8 array.
             ValueError: an argument has another shape or is not finite.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         _check_frame(frame)
         points = _numbers("previous_points", previous_points, (POINTS, 3))
@@ -151,7 +151,7 @@ class FaceMesh:
 
 
 class _Region(NamedTuple):
-    """A square of a frame that fills the network's input; pixels and radians."""
+    """Describe the square of a frame that fills the network's input, in pixels and radians."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""Make a face unrecognisable without a network: what cannot fail, and what others fall back on."""
+"""Make a face unrecognisable without a network: the fallback of all other ways."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def obscure(
     blocks: int = BLOCKS,
     soft: bool = True,
 ) -> None:
-    """Overwrite a face in place; of every pixel that the box touches nothing is left.
+    """Overwrite a face in place, with every pixel that its box touches.
 
     Blur and pixelation depend on means over blocks only: nothing finer is there to be sharpened
     again. A blur reaches a little further than the box and fades out there.

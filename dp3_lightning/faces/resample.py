@@ -71,7 +71,7 @@ def resampling_matrix(
         stop: its end.
         n_in: number of input samples.
         n_out: number of output samples.
-        outside: ``border``: beyond the input its last sample goes on; ``zero``: nothing is there.
+        outside: ``border``: the last sample continues beyond the input; ``zero``: 0 there.
     """
     step = (stop - start) / n_out
     width = max(1.0, step)
@@ -134,7 +134,7 @@ def _clamped(start: float, stop: float, limit: int) -> tuple[int, int]:
 def uncut_region(
     crop: Float32Array, window: Sequence[float], region: Sequence[int]
 ) -> Float32Array:
-    """Return what a crop shows on whole pixels of the frame: the way back of :func:`cut_window`.
+    """Resample a crop to whole pixels of the frame: the inverse of :func:`cut_window`.
 
     Args:
         crop: ``(h, w, c)`` float32.

@@ -1,4 +1,4 @@
-"""What computes a detector's network: OpenCV, or OpenVINO where that is installed."""
+"""Run a detector's network in OpenCV, or in OpenVINO where that is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Network = Callable[[Iterable[Blob]], list[NetworkOutputs]]
 
 
 class OpenCVNetwork:
-    """A network in OpenCV's ``dnn``.
+    """Run a network in OpenCV's ``dnn``.
 
     Args:
         path: ONNX file.
@@ -27,7 +27,7 @@ class OpenCVNetwork:
         self._net = cv2.dnn.readNetFromONNX(path)
 
     def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
-        """Answer for every input ``(1, C, H, W)``, in order."""
+        """Compute the outputs of every input ``(1, C, H, W)``, in order."""
         return [self._one(blob) for blob in blobs]
 
     def _one(self, blob: Blob) -> NetworkOutputs:
@@ -37,7 +37,7 @@ class OpenCVNetwork:
 
 
 class OpenVINONetwork:
-    """A network in OpenVINO, compiled once per size of the input; frames side by side.
+    """Run a network in OpenVINO, compiled once per size of the input, on several frames at once.
 
     Args:
         path: ONNX file.
@@ -49,7 +49,7 @@ class OpenVINONetwork:
         self._queues: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
-        """Answer for every input ``(1, C, H, W)``, in order."""
+        """Compute the outputs of every input ``(1, C, H, W)``, in order."""
         answers: dict[int, NetworkOutputs] = {}
         count = 0
         try:

@@ -1,4 +1,4 @@
-"""SFace: recognise faces with OpenCV alone (Apache-2.0 weights, 11 MB), aligned by YuNet."""
+"""Recognise faces by SFace with OpenCV alone (Apache-2.0, 11 MB), aligned by YuNet."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SFace:
         Raises:
             TypeError: not a uint8 array.
             ValueError: another shape.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         if not isinstance(chips, np.ndarray) or chips.dtype != np.uint8:
             got = f"dtype {chips.dtype}" if isinstance(chips, np.ndarray) else type(chips).__name__
@@ -144,7 +144,7 @@ class SFaceEmbedder:
 
 
 def align_face(frame: UInt8Array, landmarks: npt.ArrayLike, size: int = CHIP_SIDE) -> UInt8Array:
-    """Turn, scale and move a face so that its landmarks come to lie at ``ARCFACE_POINTS``.
+    """Turn, scale and move a face so that its landmarks lie at ``ARCFACE_POINTS``.
 
     Args:
         frame: ``(H, W, 3)`` uint8; what lies outside of it becomes black.

@@ -1,4 +1,4 @@
-"""Find small faces in large frames: look at overlapping tiles as well as at the whole."""
+"""Find small faces in large frames: search overlapping tiles as well as the whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INSIDE = 0.7  # share of the smaller box inside the larger, from which two boxe
 
 
 class TiledDetector:
-    """Runs a detector on the whole frame and on overlapping tiles, and merges what it finds.
+    """Run a detector on the whole frame and on overlapping tiles, and merge the results.
 
     A detector that shrinks frames to 640 pixels sees Full HD at a third of its size, and two tiles
     of it at 0.58, for three times the work.
@@ -81,7 +81,7 @@ def _shifted(detection: Detection, x: float, y: float) -> Detection:
 
 
 def merge(found: Sequence[Detection]) -> list[Detection]:
-    """Leave one detection per face, best score first."""
+    """Keep one detection per face, best score first."""
     waiting = sorted(found, key=lambda d: -d.score)
     kept: list[Detection] = []
     for detection in waiting:

@@ -1,4 +1,4 @@
-"""YuNet: a tiny face detector with five landmarks (MIT licence, 0.1 MB), run by OpenCV."""
+"""Detect faces and five landmarks by YuNet (MIT licence, 0.1 MB), run by OpenCV."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class YuNet:
         Raises:
             TypeError: a frame is not a uint8 array.
             ValueError: a frame has another shape.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         for index, frame in enumerate(frames):
             check_frame(index, frame)
@@ -115,7 +115,7 @@ def _detection(row: npt.NDArray[np.float64]) -> Detection:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep OpenCV 5 from saying that it ignores the target which its own detector sets."""
+    """Silence OpenCV 5's warning about the target that its own detector sets."""
     logging = getattr(cv2.utils, "logging", None)  # OpenCV 4 has none, and does not warn
     if logging is None:
         yield

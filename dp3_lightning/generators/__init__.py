@@ -1,4 +1,4 @@
-"""Generators: DeepPrivacy2's network, the adapter contract, and generators without a network."""
+"""Provide generators: DeepPrivacy2's network, the face prior, and some without a network."""
 
 from dp3_lightning.generators.base import GeneratorAdapter, composite, device_of
 from dp3_lightning.generators.deep_privacy2 import DeepPrivacy2Generator

@@ -1,4 +1,4 @@
-"""The one contract every generator keeps towards training, preview and anonymization."""
+"""Define the contract that every generator keeps in training, preview and anonymization."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 class GeneratorAdapter(nn.Module, ABC):
-    """Draws the hole of clips; folds time into the batch and hides which network does it.
+    """Draw the hole of clips; fold time into the batch and hide which network draws.
 
     Attributes:
         image_size: ``(height, width)`` the network was made for, in pixels.
@@ -66,7 +66,7 @@ class GeneratorAdapter(nn.Module, ABC):
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """Plain values that rebuild the network, to be kept with its weights; None without any."""
+        """Return plain values that rebuild the network, to be kept with its weights, or None."""
         return None
 
     def forward(

@@ -26,7 +26,7 @@ CONFIG_KEY = "dp3_generator"
 
 
 def weight_names() -> list[str]:
-    """Names of published weights, for :func:`resolve_weights`."""
+    """Return the names of published weights, for :func:`resolve_weights`."""
     return sorted(name for name, asset in ASSETS.items() if asset.kind == "weights")
 
 
@@ -164,7 +164,7 @@ def discriminator_state(checkpoint: Any) -> dict[str, Tensor]:
 
 
 def _without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the ``module.`` that a data-parallel wrapper leaves in front of every key."""
+    """Drop the ``module.`` that a data-parallel wrapper puts in front of every key."""
     if state and all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)

@@ -1,4 +1,4 @@
-"""The installed DeepPrivacy2's own generators behind our adapter.
+"""Adapt the generators of an installed DeepPrivacy2.
 
 ``dp2`` is imported inside functions only: everything else here works without it.
 """
@@ -26,7 +26,7 @@ _RECIPE = (
 
 
 class DeepPrivacy2Generator(GeneratorAdapter):
-    """A generator object of DeepPrivacy2: StyleGAN, TriA-GAN or DeepPrivacy1's.
+    """Adapt a generator object of DeepPrivacy2: StyleGAN, TriA-GAN or DeepPrivacy1's.
 
     Args:
         net: the generator; its ``mask_output`` is switched off where it has one, because the plain
@@ -35,7 +35,7 @@ class DeepPrivacy2Generator(GeneratorAdapter):
         z_dim: width of the latent; default: the object's.
 
     Raises:
-        ValueError: a size that neither argument nor object tells.
+        ValueError: a size that neither argument nor object gives.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DeepPrivacy2Generator(GeneratorAdapter):
 
     @classmethod
     def wrap(cls, net: nn.Module, **options: Any) -> DeepPrivacy2Generator:
-        """Wrap a generator that somebody built; ``options`` as in the constructor."""
+        """Wrap a generator that is already built; ``options`` as in the constructor."""
         return cls(net, **options)
 
     @classmethod
@@ -122,7 +122,7 @@ class DeepPrivacy2Generator(GeneratorAdapter):
         return raw
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Split into ``mapping``, ``encoder`` and ``decoder``, where the names tell them."""
+        """Split into ``mapping``, ``encoder`` and ``decoder``, where the names allow it."""
         return groups_by_name(self.net)
 
     @torch.no_grad()

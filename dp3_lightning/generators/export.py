@@ -75,7 +75,7 @@ def export_generator(
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
-    """State dict on the CPU, each tensor with memory of its own."""
+    """Return the state dict on the CPU, each tensor with memory of its own."""
     return {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
 
 
@@ -92,7 +92,7 @@ def _write_safetensors(
 
 
 class _Program(nn.Module):
-    """From condition, mask and latent to the pasted image, for tracing."""
+    """Map condition, mask and latent to the pasted image, for tracing."""
 
     def __init__(self, net: StyleGANUnet) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A generator's fast form: the same numbers from fewer passes over memory, without gradients."""
+"""Build a generator's fast form: the same numbers from fewer passes over memory, no gradient."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dp3_lightning.generators.stylegan_unet import StyleGANUnet
 
 
 class FoldedLinear(nn.Module):
-    """:class:`EqualizedLinear` without activation whose gains are part of its weights.
+    """Fold the gains of an :class:`EqualizedLinear` without activation into its weights.
 
     Args:
         source: the layer to fold; unchanged.
@@ -43,7 +43,7 @@ class FoldedLinear(nn.Module):
 
 
 class FoldedConv2d(nn.Module):
-    """:class:`EqualizedConv2d` whose gains are part of its weights, and which works in place.
+    """Fold the gains of an :class:`EqualizedConv2d` into its weights, and work in place.
 
     ``lrelu(g * x) = g * lrelu(x)`` for g > 0, so the gain of the activation moves into weight and
     bias; behind a norm, which would cancel it, it becomes the norm's scale. Kernels are laid out
@@ -82,7 +82,7 @@ class FoldedConv2d(nn.Module):
             self.affine_beta = FoldedLinear(source.affine_beta)
 
     def _low_pass(self, source: EqualizedConv2d, out_channels: int) -> Tensor | None:
-        """The resampling filter, once per channel that it is applied to."""
+        """Return the resampling filter, once per channel that it is applied to."""
         if self.up == 1 and self.down == 1:
             return None
         channels = self.in_channels if self.down == 2 else out_channels
@@ -106,7 +106,7 @@ class FoldedConv2d(nn.Module):
         return x if self.clamp is None else x.clamp_(-self.clamp, self.clamp)
 
     def _convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """As :func:`resampled_conv2d`."""
+        """Convolve as :func:`resampled_conv2d` does."""
         if self.low_pass is None:
             return F.conv2d(x, self.weight, bias, padding=self.size // 2)
         groups = len(self.low_pass)
@@ -154,10 +154,10 @@ def _folded_copy(net: StyleGANUnet) -> tuple[StyleGANUnet, int]:
 
 
 class InferenceGenerator(GeneratorAdapter):
-    """The fast form of a native generator; made by :func:`optimize_for_inference`.
+    """Draw as a native generator does, faster; made by :func:`optimize_for_inference`.
 
     Attributes:
-        changes: what differs from the training form, one sentence each.
+        changes: differences from the training form, one sentence each.
         dtype: type the network computes in; inputs and outputs are float32.
     """
 

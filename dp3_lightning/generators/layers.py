@@ -1,4 +1,4 @@
-"""Building blocks shared by the generator and the discriminator: equalised layers and resampling.
+"""Build layers shared by generator and discriminator: equalised layers and resampling.
 
 Clean-room PyTorch: written from a description of DeepPrivacy2's behaviour and checked against its
 recorded outputs, with standard operators only. Parameter names match DeepPrivacy2's state dicts.
@@ -102,7 +102,7 @@ def resampled_conv2d(
 
 
 class EqualizedLinear(nn.Module):
-    """Fully connected layer with equalised learning rate.
+    """Apply a fully connected layer with equalised learning rate.
 
     Args:
         in_features: width of the input.
@@ -154,7 +154,7 @@ def split_style(
 
 
 class EqualizedConv2d(nn.Module):
-    """Convolution with equalised learning rate, optional resampling, style modulation and norm.
+    """Convolve with equalised learning rate, optional resampling, style modulation and norm.
 
     The style scales and shifts the *input* (``x * gamma + beta``), before the zero padding of the
     convolution; there is no demodulation.
@@ -219,7 +219,7 @@ class EqualizedConv2d(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a 1x1 skip; output = skip(x) + conv1(conv0(x)).
+    """Add two 3x3 convolutions to a 1x1 skip: output = skip(x) + conv1(conv0(x)).
 
     Args:
         in_channels: channels of the input.

@@ -1,4 +1,4 @@
-"""One door for generators from files: DeepPrivacy2's checkpoints, ours, safetensors, names."""
+"""Load generators from DeepPrivacy2's checkpoints, ours, safetensors files, or by name."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def identify_preset(state: Mapping[str, Tensor], origin: str) -> str:
     if fitting:
         raise ValueError(
             f"The weights in {origin} fit the presets {' and '.join(fitting)} alike, which differ "
-            f"in image size and gains: say which with `preset`, for example `preset={fitting[0]}`."
+            f"in image size and gains: choose one with `preset`, for example `preset={fitting[0]}`."
         )
     name, problems = nearest or ("", [])
     raise ValueError(

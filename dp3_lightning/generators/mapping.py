@@ -1,4 +1,4 @@
-"""The mapping network from latents ``z`` to styles ``w``, with moving average and truncation."""
+"""Map latents ``z`` to styles ``w``, with moving average and truncation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ W_AVG_DECAY = 0.998
 
 
 class MappingNetwork(nn.Module):
-    """Two equalised layers behind a normalised latent (`style_net` in DeepPrivacy2's state dicts).
+    """Map a normalised latent by two equalised layers (`style_net` in DeepPrivacy2's weights).
 
     Args:
         z_dim: width of the latent.
@@ -117,7 +117,7 @@ class MappingNetwork(nn.Module):
         return self._truncate(centers[indices], w, truncation_value)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        """Take centres where the state has them, so that a checkpoint loads without its origin."""
+        """Accept centres where the state has them: checkpoints then load without their origin."""
         centers = state_dict.get(f"{prefix}w_centers")
         if centers is not None and getattr(self, "w_centers", None) is None:
             self.set_centers(centers)

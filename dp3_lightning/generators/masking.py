@@ -1,4 +1,4 @@
-"""DeepPrivacy2's output masking, whose gradient is rescaled by the size of the hole."""
+"""Mask outputs as DeepPrivacy2 does, with the gradient rescaled by the size of the hole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mask_output(condition: Tensor, mask: Tensor, raw: Tensor) -> Tensor:
     Args:
         condition: ``(N, C, H, W)``.
         mask: ``(N, 1, H, W)``, 1 = keep, 0 = generate.
-        raw: ``(N, C, H, W)``, what the network drew.
+        raw: ``(N, C, H, W)``, drawn by the network.
     """
     result: Tensor = _MaskOutput.apply(condition, mask, raw)  # type: ignore[no-untyped-call]
     return result

@@ -1,4 +1,4 @@
-"""The native DeepPrivacy2 generator behind the adapter."""
+"""Adapt the native DeepPrivacy2 generator to clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dp3_lightning.numerics import at_least_float32
 
 
 class StyleGANUnetAdapter(GeneratorAdapter):
-    """:class:`StyleGANUnet` for clips.
+    """Draw clips with a :class:`StyleGANUnet`.
 
     Args:
         net: a preset name (``fdf128``, ``fdf256``, ``fdh_cse``, ``fdh_nocse``, ``small128``,
@@ -40,7 +40,7 @@ class StyleGANUnetAdapter(GeneratorAdapter):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Constructor arguments of the :class:`StyleGANUnet`."""
+        """Return the constructor arguments of the :class:`StyleGANUnet`."""
         return self.net.config
 
     def map_latents(self, z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The small generator of the DeepPrivacy3 proposal: dense layer and transposed convolutions."""
+"""Draw pictures with the small generator of the DeepPrivacy3 proposal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SLOPE = 0.2
 
 
 class PaperGenerator(GeneratorAdapter):
-    """Dense layer, batch norm, LeakyReLU, transposed convolutions, tanh.
+    """Draw by a dense layer, batch norm, LeakyReLU, transposed convolutions and tanh.
 
     The proposal does not say what its generator sees. Here the latent is joined by the picture
     around the face, shrunk to ``condition_size`` squared pixels, because a face that is to be

@@ -1,4 +1,4 @@
-"""DeepPrivacy2's generator, native: a U-Net whose decoder is modulated by a style.
+"""Draw as DeepPrivacy2 does, natively: a U-Net whose decoder is modulated by a style.
 
 Clean-room implementation in pure PyTorch; constructor arguments, call signature and state-dict keys
 are DeepPrivacy2's, so its checkpoints load unchanged. Source of the architecture: Hukkelaas and

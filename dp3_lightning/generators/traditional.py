@@ -1,4 +1,4 @@
-"""Generators without a network: bounds for benchmarks and the fallback that cannot fail."""
+"""Fill holes without a network: bounds for benchmarks, and a fallback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _TraditionalGenerator(GeneratorAdapter):
 
 
 class BlurGenerator(_TraditionalGenerator):
-    """Gaussian blur of the real frames (``conditions["clip"]``).
+    """Blur the real frames (``conditions["clip"]``) by a Gaussian.
 
     Args:
         image_size: ``(height, width)`` in pixels.
@@ -63,7 +63,7 @@ class BlurGenerator(_TraditionalGenerator):
 
 
 class PixelateGenerator(_TraditionalGenerator):
-    """Coarse blocks of the real frames (``conditions["clip"]``).
+    """Average the real frames (``conditions["clip"]``) over coarse blocks.
 
     Args:
         image_size: ``(height, width)`` in pixels.
@@ -90,7 +90,7 @@ class PixelateGenerator(_TraditionalGenerator):
 
 
 class SolidGenerator(_TraditionalGenerator):
-    """One constant colour.
+    """Fill with one constant colour.
 
     Args:
         image_size: ``(height, width)`` in pixels.

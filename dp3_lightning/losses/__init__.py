@@ -1,4 +1,4 @@
-"""Losses as plain functions: tensors in, scalar out; they know nothing of trainers."""
+"""Compute losses as plain functions of tensors, without any trainer."""
 
 from dp3_lightning.losses.adversarial import (
     discriminator_adversarial_loss,

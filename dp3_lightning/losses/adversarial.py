@@ -1,4 +1,4 @@
-"""DeepPrivacy2's adversarial losses: non-saturating, epsilon penalty, lazy R1.
+"""Compute DeepPrivacy2's adversarial losses: non-saturating, epsilon penalty, lazy R1.
 
 Sources: Goodfellow et al. (2014) for the non-saturating form; Mescheder et al., "Which Training
 Methods for GANs do actually Converge?" (2018) for R1; Karras et al. (2018) for the epsilon (drift)

@@ -1,7 +1,7 @@
-"""A face must not depend on where exactly the detector put its box.
+"""Penalise faces that depend on the exact place of the detector's box.
 
-A detector's box trembles from frame to frame, and with it the crop window and the hole; a
-generator that anchors a face to them makes it tremble too. Both drawings show the same frame, so
+A detector's box jitters from frame to frame, and with it the crop window and the hole; a
+generator that anchors a face to them makes it jitter too. Both drawings show the same frame, so
 that, unlike along optical flow, every pixel has its exact counterpart. A blurred face still differs
 less: watch the sharpness (`benchmarks/temporal_stability.py`).
 
@@ -74,7 +74,7 @@ def shifted(images: Tensor, pixels: Tensor) -> Tensor:
 
 
 def stays_inside(images: Tensor, pixels: Tensor) -> Tensor:
-    """Return where content is that :func:`shifted` does not move out of the picture.
+    """Mark the content that :func:`shifted` does not move out of the picture.
 
     Args:
         images: ``(B, T, C, H, W)``.

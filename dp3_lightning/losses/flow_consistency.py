@@ -1,4 +1,4 @@
-"""Optical-flow consistency: a generated pixel should look like the one it moved from.
+"""Penalise generated pixels that change along the optical flow of the real frames.
 
 Source: Lai et al., "Learning Blind Video Temporal Consistency" (ECCV 2018), short-range and
 long-range terms; the occlusion test is theirs too.

@@ -1,4 +1,4 @@
-"""Keep different latents looking different.
+"""Penalise different latents that give the same face.
 
 Source: Mao et al., "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis"
 (CVPR 2019), as a hinge: pixel terms reward ignoring the latent, this term forbids it.

@@ -1,4 +1,4 @@
-"""Perceptual distances: LPIPS where its trunk is at hand, else a MobileNetV2 feature distance."""
+"""Compute LPIPS where its trunk is available, else a MobileNetV2 feature distance."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def lpips_distance(net: Literal["alex", "vgg"]) -> nn.Module:
 
 
 class MobileNetV2Distance(nn.Module):
-    """Distance of unit-normalised MobileNetV2 features; the substitute where LPIPS has no trunk.
+    """Compare unit-normalised MobileNetV2 features; the substitute for LPIPS without its trunk.
 
     Squared difference of channel-normalised features, averaged over positions, averaged over five
     stages. It has no learnt weights on top: report it as "MobileNetV2 feature distance", not LPIPS.

@@ -1,4 +1,4 @@
-"""Pixel-wise loss of generated against real frames, restricted so that identity does not return."""
+"""Compare generated with real frames by pixels, restricted so that identity does not return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anisotropic total variation of the hole, and its temporal counterpart.
+"""Compute anisotropic total variation of the hole, and its temporal counterpart.
 
 Source: Rudin, Osher, Fatemi (1992) in the anisotropic L1 form that the DeepPrivacy3 paper names.
 """

@@ -1,4 +1,4 @@
-"""LightningModules."""
+"""Provide LightningModules: fine-tuning, anonymizing, and the proposal's GAN."""
 
 from dp3_lightning.modules.anonymizer import Anonymizer, MediaFiles
 from dp3_lightning.modules.paper_gan import PaperGAN

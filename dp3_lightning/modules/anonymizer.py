@@ -1,4 +1,4 @@
-"""`lightning run predict`: anonymize many files on several devices, each file on one of them."""
+"""Anonymize many files on several devices, each file on one: `lightning run predict`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dp3_lightning.structures import FaceDetector
 
 
 class FilePairs(Dataset[dict[str, str]]):
-    """Pairs of input and output as a data set; pixels are read by the module.
+    """Serve pairs of input and output paths; the module reads the pixels.
 
     Args:
         pairs: from :func:`~dp3_lightning.anonymize.files.pair_files`.
@@ -42,7 +42,7 @@ class FilePairs(Dataset[dict[str, str]]):
 
 
 class MediaFiles(LightningDataModule):
-    """The videos and pictures to anonymize.
+    """Find the videos and pictures to anonymize.
 
     Args:
         source: files, folders and patterns, as for ``dp3 anonymize``.
@@ -55,7 +55,7 @@ class MediaFiles(LightningDataModule):
         self.output = output
 
     def predict_dataloader(self) -> DataLoader[dict[str, str]]:
-        """One file a batch."""
+        """Return one file per batch."""
         pairs = pair_files(self.source, self.output)
         n_devices = self.trainer.world_size if self.trainer is not None else 1
         return DataLoader(FilePairs(pairs, n_devices), batch_size=1, collate_fn=_first)
@@ -66,7 +66,7 @@ def _first(batch: list[dict[str, str]]) -> dict[str, str]:
 
 
 class Anonymizer(LightningModule):
-    """Anonymizes one file per step; needs no training.
+    """Anonymize one file per step; needs no training.
 
     A file that fails does not stop the others. At the end the run fails if any file did, or if
     faces may be left in one. Files that were finished before are skipped.

@@ -1,4 +1,4 @@
-"""The averaged generator: DeepPrivacy2's moving average with a half-life counted in images."""
+"""Average the generator as DeepPrivacy2 does, with a half-life counted in images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training module does with a batch of clips before any network sees it."""
+"""Prepare a batch of clips before any network sees it."""
 
 from __future__ import annotations
 

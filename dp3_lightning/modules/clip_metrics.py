@@ -1,4 +1,4 @@
-"""What validation and test measure of generated clips, averaged over clips and processes."""
+"""Measure generated clips in validation and test, averaged over clips and processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dp3_lightning.modules.batches import Batch
 
 
 class ClipMetrics(nn.Module):
-    """Means over clips, synced over processes and weighted by clips.
+    """Average over clips and processes, weighted by clips.
 
     ``ring_error``: mean absolute error on the inner ring of the hole. ``warping_error``: squared
     difference of a frame and the flow-warped one before it, in the hole. ``warping_error_excess``:
@@ -26,11 +26,11 @@ class ClipMetrics(nn.Module):
         self.warping_error_excess = MeanMetric(nan_strategy="error")
 
     def update(self, fake: Tensor, batch: Batch) -> None:
-        """Take in generated clips.
+        """Add generated clips.
 
         Args:
             fake: composites ``(B, T, 3, H, W)`` in [-1, 1].
-            batch: what they were made from; without flow, only ``ring_error`` is measured.
+            batch: the batch they were made from; without flow, only ``ring_error`` is measured.
         """
         clip, keep_mask = batch["clip"], batch["keep_mask"]
         self.ring_error.update(ring_error(fake, clip, keep_mask))
@@ -45,7 +45,7 @@ class ClipMetrics(nn.Module):
             self.warping_error_excess.update((error - floor)[comparable])
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the means over all processes, without those that saw no clip; start anew."""
+        """Return the means over all processes that saw a clip, and reset."""
         values: dict[str, Tensor] = {}
         for name, metric in self.named_children():
             assert isinstance(metric, MeanMetric)

@@ -16,16 +16,16 @@ from dp3_lightning.generators.face_prior.latent_space import LatentSpace
 
 
 class ContextEncoderTraining(LightningModule):
-    """Regress the whitened latent of a drawn person from what surrounds the face.
+    """Regress the whitened latent of a drawn person from the surroundings of the face.
 
     The squared error of every axis counts by the square root of its variance, between what looks
-    right (variance) and what tells people apart (none).
+    right (variance) and differences between people (none).
 
     Args:
         learning_rate: of the new layers; the pretrained ones learn at half of it.
         weight_decay: of AdamW.
         warmup_steps: steps of linear warm-up before the cosine.
-        start_from: weights to go on from (safetensors of a context encoder); None: ImageNet's.
+        start_from: weights to start from (safetensors of a context encoder); None: ImageNet's.
         latent_space: safetensors of the latent space; None: the shipped one.
         ema_decay: of the averaged weights, which are the ones judged and kept.
     """
@@ -60,7 +60,7 @@ class ContextEncoderTraining(LightningModule):
         self._sums: list[Tensor] = []
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up and cosine over ``trainer.max_steps`` or the estimated steps."""
+        """Return AdamW with warm-up and cosine over ``trainer.max_steps`` or estimated steps."""
         pretrained = list(self.encoder.features.parameters())
         known = {id(p) for p in pretrained}
         new = [p for p in self.encoder.parameters() if id(p) not in known]
@@ -84,7 +84,7 @@ class ContextEncoderTraining(LightningModule):
         }
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Weighted squared error in whitened coordinates."""
+        """Return the weighted squared error in whitened coordinates."""
         target = self.space.whiten(batch["style"])
         guess = self.encoder(batch["aligned"], batch["known"])
         weights: Tensor = self.axis_weights  # type: ignore[assignment]
@@ -111,7 +111,7 @@ class ContextEncoderTraining(LightningModule):
         self._sums.append(sums)
 
     def on_validation_epoch_end(self) -> None:
-        """Log how much of the variance of styles is explained: of all axes, of the top 16."""
+        """Log the explained share of the variance of styles: of all axes, and of the top 16."""
         errors, total = torch.stack(self._sums).sum(0)
         self._sums.clear()
         variance = self.space.scale.square()

@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, strategies and health of the two alternating networks."""
+"""Set up optimizers, schedules and strategies of the two alternating networks, and check them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 def freeze_all_but(groups: Mapping[str, Sequence[Parameter]], trainable: str) -> None:
-    """Let only some groups of parameters be trained.
+    """Freeze all but some groups of parameters.
 
     Args:
         groups: parameters by part.
@@ -108,7 +108,7 @@ def _scaler(trainer: Trainer) -> GradScaler | None:
 
 
 def check_gradient_norm(trainer: Trainer, norm: Tensor, network: str) -> None:
-    """Stop before an update with a gradient that is not finite; a scaler skips it by itself.
+    """Stop before an update with a gradient that is not finite, unless a scaler skips it itself.
 
     Raises:
         FloatingPointError: naming the network.

@@ -1,4 +1,4 @@
-"""The GAN of the DeepPrivacy3 proposal, a baseline that the same additive terms attach to."""
+"""Train the GAN of the DeepPrivacy3 proposal, with the same additive terms: a baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEVER = 10**9
 
 
 class PaperGAN(VideoFineTuner):
-    """Dense + batch norm + LeakyReLU + transposed convolutions against convolutions with dropout.
+    """Train the proposal's small generator against its small discriminator.
 
     Trained on single frames (``clip_length: 1``) of 128 x 128 pixels in [-1, 1], batches of 32, by
     Adam, with binary cross-entropy and nothing else: no R1, no penalty on scores, no average of the

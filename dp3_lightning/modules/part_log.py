@@ -1,4 +1,4 @@
-"""Logged values of a batch that is worked on in parts."""
+"""Log values of a batch that is split into parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class PartLog:
-    """Adds up values over the parts of a batch and logs them once per update.
+    """Add up values over the parts of a batch and log them once per update.
 
     Attributes:
         share: share of the clips in the part at work; the shares of all parts sum to 1.
@@ -18,12 +18,12 @@ class PartLog:
         self._values: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take in the value of the part at work."""
+        """Add a value of the current part."""
         part = value.detach() * self.share
         self._values[name] = self._values[name] + part if name in self._values else part
 
     def put(self, name: str, value: Tensor) -> None:
-        """Take in a value of the whole batch."""
+        """Set a value of the whole batch."""
         self._values[name] = value.detach()
 
     def flush(self, module: LightningModule) -> None:

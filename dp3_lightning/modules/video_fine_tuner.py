@@ -153,7 +153,7 @@ class VideoFineTuner(LightningModule):
         check_strategy(self.trainer.strategy)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """Two Adams, the discriminator's corrected for the lazy penalty, and their schedules."""
+        """Return two Adams, the discriminator's corrected for lazy R1, and their schedules."""
         hp = self.hparams
         d_lr = hp["generator_lr"] if hp["discriminator_lr"] is None else hp["discriminator_lr"]
         trained = [p for p in self.generator.parameters() if p.requires_grad]
@@ -201,7 +201,7 @@ class VideoFineTuner(LightningModule):
         return composite(clip, keep_mask, raw).clamp(-1, 1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One update of the discriminator, one of the generator, one of the average."""
+        """Update the discriminator, the generator and its average once each."""
         check_clip_inputs(batch["clip"], batch["keep_mask"], "clip")
         parts = split_batch(batch, self.hparams["accumulate"])
         n_images = batch["clip"].shape[:2].numel() * self.trainer.world_size
@@ -248,7 +248,7 @@ class VideoFineTuner(LightningModule):
             self._track_latent_average(w_sum, sum(len(batch["clip"]) for batch, _ in parts))
 
     def _backward(self, loss: Tensor) -> None:
-        """Go back outside autocast, which would reach the penalty's second derivatives."""
+        """Run backward with autocast off, so that R1's double backward stays float32."""
         with torch.autocast(loss.device.type, enabled=False):
             self.manual_backward(loss)
 
@@ -349,7 +349,7 @@ class VideoFineTuner(LightningModule):
         return float(hp["adversarial_weight"] * ramp(step, hp["adversarial_warmup_steps"]))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip and check gradients; here they are unscaled already."""
+        """Clip and check gradients, which are already unscaled here."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.hparams["gradient_clip_norm"]
         g_opt = cast(list[LightningOptimizer], self.optimizers())[0]
@@ -361,7 +361,7 @@ class VideoFineTuner(LightningModule):
         check_gradient_norm(self.trainer, norm, network)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Compare the keys before anything is loaded.
+        """Compare the keys of a checkpoint before anything is loaded.
 
         Raises:
             ValueError: keys or shapes do not fit; every one is listed.
@@ -375,7 +375,7 @@ class VideoFineTuner(LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how the generator is built, so that :func:`load_generator` needs the file only."""
+        """Store the generator's configuration, so that :func:`load_generator` needs no other."""
         if self.generator.config is not None:
             checkpoint[CONFIG_KEY] = self.generator.config
 

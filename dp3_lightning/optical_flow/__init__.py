@@ -1,4 +1,4 @@
-"""Optical flow: estimators, backward warping, occlusion."""
+"""Estimate optical flow, warp along it, and find occlusions."""
 
 from dp3_lightning.optical_flow.estimator import DISFlow, FarnebackFlow, FlowEstimator
 from dp3_lightning.optical_flow.raft import RAFTFlow

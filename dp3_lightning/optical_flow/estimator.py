@@ -1,4 +1,4 @@
-"""Optical flow estimators with one contract: a pair of image batches in, flow in pixels out.
+"""Estimate optical flow by one contract: two image batches in, flow in pixels out.
 
 ``DISFlow`` is the default for training data: fast on a CPU and without weights. ``FarnebackFlow``
 is for scoring, so that a model is not judged by the flow family it was trained with. See
@@ -30,7 +30,7 @@ _DIS_MIN_SIDE = 32
 
 
 class FlowEstimator(ABC):
-    """Measures how far each pixel moves from one image to another.
+    """Measure how far each pixel moves from one image to another.
 
     Attributes:
         name: goes into cache keys: estimators that may answer differently need different names.
@@ -62,7 +62,7 @@ class FlowEstimator(ABC):
 
     @abstractmethod
     def _estimate(self, source: Tensor, target: Tensor) -> Tensor:
-        """Flow of a valid, non-empty float32 pair in [-1, 1]; gradients are off already."""
+        """Estimate flow of a valid, non-empty float32 pair in [-1, 1], without gradient."""
 
 
 def _check_pair(source: Tensor, target: Tensor) -> None:
@@ -81,7 +81,7 @@ def _check_pair(source: Tensor, target: Tensor) -> None:
             )
         if not torch.isfinite(image).all():
             raise ValueError(
-                f"`{name}` has values that are not finite; flow of them has no meaning."
+                f"`{name}` has values that are not finite; there is no flow between such images."
             )
         if image.numel() and image.abs().max() > 8:  # far beyond any overshoot of a generator
             raise ValueError(
@@ -91,7 +91,7 @@ def _check_pair(source: Tensor, target: Tensor) -> None:
 
 
 class _GreyFlow(FlowEstimator):
-    """Estimators of OpenCV: one pair of grey uint8 pictures at a time, on the CPU."""
+    """Estimate flow by OpenCV, one pair of grey uint8 pictures at a time, on the CPU."""
 
     def _estimate(self, source: Tensor, target: Tensor) -> Tensor:
         pairs = zip(_grey(source), _grey(target), strict=True)
@@ -99,7 +99,7 @@ class _GreyFlow(FlowEstimator):
 
     @abstractmethod
     def _pair(self, source: UInt8Array, target: UInt8Array) -> Any:
-        """Flow ``(H, W, 2)`` float32 of a pair of ``(H, W)`` pictures."""
+        """Estimate flow ``(H, W, 2)`` float32 of a pair of ``(H, W)`` pictures."""
 
 
 def _grey(images: Tensor) -> UInt8Array:
@@ -110,14 +110,14 @@ def _grey(images: Tensor) -> UInt8Array:
 
 
 class DISFlow(_GreyFlow):
-    """Dense inverse search flow (Kroeger et al., ECCV 2016), OpenCV's implementation.
+    """Estimate flow by dense inverse search (Kroeger et al., ECCV 2016) in OpenCV.
 
     Picklable and safe to share between threads. The result depends on the pair alone, not on
     earlier calls.
 
     Args:
         preset: ``ultrafast``, ``fast`` and ``medium`` are OpenCV's, which stop at a quarter or half
-            of the resolution; ``fine``, the default, goes on to full resolution. Measured on the
+            of the resolution; ``fine``, the default, continues to full resolution. Measured on the
             synthetic clips at 128 px, one thread: mean endpoint error in the face box 1.36, 1.28,
             0.55 and 0.37 px, processor time 1.0, 1.2, 2.9 and 6.7 ms a pair. ``medium`` is the one
             to take at 256 px when the 28 ms of ``fine`` are too much (0.68 against 0.57 px).
@@ -158,7 +158,7 @@ class DISFlow(_GreyFlow):
 
 
 class FarnebackFlow(_GreyFlow):
-    """Polynomial expansion flow (Farneback, SCIA 2003) with the parameters of TecoGAN's tOF metric.
+    """Estimate flow by polynomial expansion (Farneback, SCIA 2003), as TecoGAN's tOF metric does.
 
     pyr_scale 0.5, levels 3, winsize 15, iterations 3, poly_n 5, poly_sigma 1.2, flags 0 (Chu et
     al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation", 2020).

@@ -1,4 +1,4 @@
-"""RAFT, the learned flow estimator: the most accurate on real video; needs weights, wants a GPU.
+"""Estimate flow by RAFT, a network that needs weights and is slow without a GPU.
 
 torchvision is imported inside functions, because its import is slow and fails on some machines.
 """
@@ -19,7 +19,7 @@ _RAFT_MIN_SIDE = 128  # below, the last of four correlation levels has no pixels
 
 
 class RAFTFlow(FlowEstimator):
-    """RAFT (Teed and Deng, ECCV 2020), torchvision's implementation, on the device of the input.
+    """Estimate flow by torchvision's RAFT (Teed and Deng, ECCV 2020) on the input's device.
 
     The network is built at the first call. Images are scaled to sides that are multiples of 8 and
     at least 128 px, and the flow back to the pixels of the input.

@@ -1,4 +1,4 @@
-"""Backward warping along a flow field, and where such a warp can be trusted.
+"""Warp backward along a flow field, and find where such a warp can be trusted.
 
 Flow is in pixels, channel 0 = dx (right), channel 1 = dy (down). A pixel's coordinate is its index.
 With the keys of our batch, on the grid of frame t: ``flow_forward = flow_to_previous`` (t to t-1)
@@ -26,7 +26,7 @@ def _check_flow(flow: Tensor, name: str = "flow") -> None:
 
 
 def _target(flow: Tensor) -> Tensor:
-    """Pixel coordinates that the flow points to, ``(N, 2, H, W)``."""
+    """Return the pixel coordinates that the flow points to, ``(N, 2, H, W)``."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, dtype=flow.dtype, device=flow.device)
     y = torch.arange(height, dtype=flow.dtype, device=flow.device)
@@ -81,7 +81,7 @@ def backward_warp(
 
 
 def in_bounds(flow: Tensor) -> Tensor:
-    """Where the flow stays inside the image.
+    """Return where the flow stays inside the image.
 
     Args:
         flow: ``(N, 2, H, W)`` pixels.
@@ -112,7 +112,7 @@ def occlusion_mask(
     boundary_relative: float = 0.01,
     boundary_absolute: float = 0.002,
 ) -> Tensor:
-    """Where a warp along ``flow_forward`` cannot be trusted: True = occluded.
+    """Return where a warp along ``flow_forward`` cannot be trusted: True = occluded.
 
     With F the forward flow, B the backward flow warped to F's grid, ``F = (u, v)``, and lengths in
     pixels, a pixel is occluded where any of these holds:
@@ -174,7 +174,7 @@ def visibility_mask(
     boundary_relative: float = 0.01,
     boundary_absolute: float = 0.002,
 ) -> Tensor:
-    """Negation of :func:`occlusion_mask` as a weight for losses: 1 = visible, 0 = occluded.
+    """Negate :func:`occlusion_mask` to a weight for losses: 1 = visible, 0 = occluded.
 
     Arguments and errors are those of :func:`occlusion_mask`.
 

@@ -1,1 +1,1 @@
-"""Pages for people: self-contained HTML without network; a script only to start players at once."""
+"""Write self-contained HTML pages; their only script starts players together."""

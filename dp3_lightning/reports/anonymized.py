@@ -1,4 +1,4 @@
-"""One page about one anonymized video or picture: what was found, filled, blurred, unresolved.
+"""Report on one anonymized file: faces detected, filled, blurred and unresolved.
 
 Everything on it comes from the output and its manifest. It never opens the original.
 """
@@ -24,7 +24,7 @@ _COLORS = {
 
 
 def report_path(output: Path) -> Path:
-    """``OUT.dp3.html`` beside the output."""
+    """Return the path of ``OUT.dp3.html`` beside the output."""
     return output.with_name(f"{output.name}.dp3.html")
 
 
@@ -75,8 +75,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
     if not checked:
         return '<p class="verdict unsafe">Not checked for remaining faces.</p>'
     return (
-        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: no face is '
-        "left that was not drawn, blurred or let through. No detector finds every face: look "
+        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: every '
+        "detected face is drawn, blurred or kept by the plan. No detector finds every face: look "
         "through the video before you give it away.</p>"
     )
 

@@ -1,4 +1,4 @@
-"""Plots as SVG, for pages that need nothing from elsewhere."""
+"""Draw plots as SVG, for pages that load nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 34
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour.
+    """Hold points of one colour.
 
     Attributes:
         name: in the key.
@@ -37,9 +37,9 @@ def scatter(
     """Plot points.
 
     Args:
-        series: what to plot; points that are not finite are left out.
-        x_label: what x is.
-        y_label: what y is.
+        series: the points to plot; those that are not finite are left out.
+        x_label: name of the x axis.
+        y_label: name of the y axis.
         x_names: names of x = 0, 1, 2, ... instead of numbers.
         size: width and height in pixels.
         x_mark: an x to draw a dashed line at, and what it is.
@@ -120,7 +120,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, wanted: int = 5) -> list[tuple[float, str]]:
-    """Round numbers between two limits, written with the digits that tell them apart."""
+    """Return round numbers between two limits, with as many digits as they need to differ."""
     rough = (high - low) / wanted
     power = 10 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)

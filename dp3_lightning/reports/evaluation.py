@@ -1,4 +1,4 @@
-"""One page about how anonymized videos compare with their originals, and with a baseline."""
+"""Report how anonymized videos compare with their originals, and with a baseline."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _MOST_SHOWN = 6  # videos
 
 
 class Shown(Protocol):
-    """What the page needs of a video."""
+    """Define what the page needs of a video."""
 
     @property
     def original(self) -> Path:
-        """The source."""
+        """Return the source."""
         ...
 
     @property
     def output(self) -> Path:
-        """Its anonymized copy."""
+        """Return its anonymized copy."""
         ...
 
     @property
     def baseline(self) -> Path | None:
-        """Another anonymized copy."""
+        """Return another anonymized copy."""
         ...
 
 
@@ -49,7 +49,7 @@ def write_evaluation_report(
 
     Args:
         path: where.
-        record: what was measured.
+        record: all figures.
         videos: whose pictures to show, the first six.
         show_original: put the originals' pictures beside; by default no real face is shown.
 
@@ -80,7 +80,7 @@ def _of(videos: Sequence[Shown]) -> str:
 
 
 def _verdict(record: Mapping[str, Any]) -> str:
-    """In one sentence, where the output beats the baseline."""
+    """Say in one sentence where the output beats the baseline."""
     if "comparison" not in record:
         return ""
     won, lost = [], []
@@ -124,7 +124,7 @@ def _table(record: Mapping[str, Any]) -> str:
 
 
 def spread_text(value: Mapping[str, float] | None) -> str:
-    """Write a median with its quartiles; of a single value the value."""
+    """Write a median with its quartiles, or a single value alone."""
     if value is None:
         return ""
     if value["n"] == 1:
@@ -133,7 +133,7 @@ def spread_text(value: Mapping[str, float] | None) -> str:
 
 
 def _plots(record: Mapping[str, Any]) -> str:
-    """One plot per figure: faces side by side, baseline in another colour."""
+    """Draw one plot per figure: faces side by side, the baseline in another colour."""
     plots = []
     for name in _PLOTTED:
         if name not in record["meaning"]:
@@ -158,7 +158,7 @@ def _point(number: int, face: Mapping[str, Any], name: str, label: str) -> tuple
 
 
 def _whole_frames(record: Mapping[str, Any]) -> str:
-    """The one figure that is not of a face."""
+    """Tabulate the one figure that is not of a face."""
     key = "whole_frame_excess_warping_error"
     rows = []
     for video in record["videos"]:

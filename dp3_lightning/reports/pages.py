@@ -1,4 +1,4 @@
-"""What the pages share: style, frame, thumbnails."""
+"""Share style, frame and thumbnails between pages."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def thumbnails(path: Path) -> str:
 
 
 def _pictures(path: Path) -> list[tuple[str, str]]:
-    """Captions and data addresses."""
+    """Return captions and data addresses."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         return [] if picture is None else [("", _embedded(picture[..., ::-1]))]

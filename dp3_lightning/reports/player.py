@@ -1,4 +1,4 @@
-"""Small copies of videos inside a page, side by side, with one set of controls."""
+"""Embed small copies of videos in a page, side by side, with one set of controls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def player(videos: Sequence[tuple[str, Path]]) -> str:
     """Return videos side by side as HTML, the first seconds of each, shrunk.
 
     Args:
-        videos: titles and files. What is named here is put into the page, originals too.
+        videos: titles and files. All of them are put into the page, originals too.
     """
     cells = "".join(
         f'<figure><video muted playsinline preload="auto" src="{_embedded(path)}"></video>'

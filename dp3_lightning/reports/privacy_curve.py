@@ -1,4 +1,4 @@
-"""The page of ``dp3 privacy-curve``."""
+"""Write the page of ``dp3 privacy-curve``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_curve(path: Path, record: Mapping[str, Any]) -> Path:
 
     Args:
         path: where.
-        record: what was measured; see ``curve.json``.
+        record: all points; see ``curve.json``.
 
     Returns:
         ``path``.

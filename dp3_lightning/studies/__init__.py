@@ -1,1 +1,1 @@
-"""Studies: what trains, renders and sweeps to make or to judge something; nothing imports them."""
+"""Make the shipped weights and their data; no other package imports this one."""

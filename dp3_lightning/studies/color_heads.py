@@ -1,4 +1,4 @@
-"""Fit the heads by which the synthesis network draws smaller pictures than it was made for."""
+"""Fit the heads with which the synthesis network draws smaller pictures."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def fit_heads(net: MobileStyleGANSynthesis, styles: Tensor) -> dict[int, float]:
 
 
 def _explained(held: list[tuple[Tensor, Tensor]], solution: Tensor) -> float:
-    """Share of the variance of the low bands that a solution explains."""
+    """Return the share of the low bands' variance that a solution explains."""
     errors = torch.cat([(x @ solution - y)[:, :3].square() for x, y in held]).mean()
     targets = torch.cat([y[:, :3] for _, y in held])
     return 1 - float(errors / targets.var(0).mean())

@@ -1,4 +1,4 @@
-"""The commands ``dp3 data synth-faces`` and ``dp3 face-prior``: make the face prior's weights."""
+"""Run ``dp3 data synth-faces`` and ``dp3 face-prior``, which make the face prior's weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def data_command(arguments: Sequence[str]) -> int:
     faces = commands.add_parser(
         "synth-faces",
         help="draw people who do not exist, and measure them",
-        description="Draw people who do not exist and measure them. Goes on where it was stopped.",
+        description="Draw people who do not exist and measure them. An interrupted run continues.",
     )
     faces.add_argument("folder", type=Path)
     faces.add_argument("--count", type=int, default=20_000, help="pictures; default 20000")
@@ -73,7 +73,7 @@ def synth_faces(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def lightness(model: LatentModel, space: LatentSpace) -> Balance:
-    """Return what predicts the lightness of the skin from styles."""
+    """Return a function that predicts the lightness of the skin from styles."""
     column = torch.from_numpy(model.response[:, model.index("skin_l")[0]]).float()
     return lambda w: space.whiten(w) @ column
 
@@ -81,14 +81,14 @@ def lightness(model: LatentModel, space: LatentSpace) -> Balance:
 def face_prior_command(arguments: Sequence[str]) -> int:
     """Run ``dp3 face-prior heads|pack``; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="dp3 face-prior", description="Make the weights that the face prior is shipped with."
+        prog="dp3 face-prior", description="Make the shipped weights of the face prior."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     heads = commands.add_parser("heads", help="latent space and heads for small pictures")
     heads.add_argument("--out", type=Path, default=FOLDER, help="folder; default: the package's")
     pack = commands.add_parser("pack", help="context encoder and linear model of the latents")
     pack.add_argument("--checkpoint", type=Path, required=True, help="of the encoder's training")
-    pack.add_argument("--faces", type=Path, required=True, help="of `dp3 data synth-faces`")
+    pack.add_argument("--faces", type=Path, required=True, help="made by `dp3 data synth-faces`")
     pack.add_argument("--out", type=Path, default=FOLDER, help="folder; default: the package's")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)

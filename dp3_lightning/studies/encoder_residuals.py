@@ -1,4 +1,4 @@
-"""Measure by how much the context encoder misses people whom it was not trained on."""
+"""Measure the context encoder's errors on people whom it was not trained on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def encoder_of(checkpoint: Path) -> ContextEncoder:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True).get("state_dict", {})
     own = {k.removeprefix("averaged."): v for k, v in state.items() if k.startswith("averaged.")}
     if not own:
-        raise ValueError(f"{str(checkpoint)!r} is no checkpoint of `ContextEncoderTraining`.")
+        raise ValueError(f"{str(checkpoint)!r} is not a checkpoint of `ContextEncoderTraining`.")
     encoder = ContextEncoder()
     encoder.load_state_dict(own)
     return encoder.eval()
@@ -36,7 +36,7 @@ def encoder_of(checkpoint: Path) -> ContextEncoder:
 def residuals_of(
     encoder: ContextEncoder, faces: Path, space: LatentSpace
 ) -> tuple[FloatArray, float]:
-    """Return latents minus guesses on the shards that only judge, and the share explained.
+    """Return latents minus guesses on the validation shards, and the share explained.
 
     Args:
         encoder: trained.

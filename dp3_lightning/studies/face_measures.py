@@ -23,7 +23,7 @@ PRESENT = 10.0  # presence of a mesh that can be trusted
 
 
 class FaceMeasurer:
-    """Measures shards."""
+    """Measure shards of drawn people."""
 
     def __init__(self) -> None:
         # Pictures are 256 pixels wide with one large face.
@@ -32,7 +32,7 @@ class FaceMeasurer:
         self.recogniser = SFace()
 
     def measure(self, shard: Path) -> dict[str, Tensor]:
-        """Measure a shard, or read what was measured before; see :func:`read_measures`."""
+        """Measure a shard, or read its earlier measurements; see :func:`read_measures`."""
         path = measures_path(shard)
         if not path.is_file():
             rows = [self._one(picture) for picture in read_shard(shard).pictures()]

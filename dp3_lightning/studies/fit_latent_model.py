@@ -38,7 +38,7 @@ _CLOSED, _UNSMILING, _SMILE_SPREAD = 0.02, 0.005, 0.012  # of a face at rest
 def fit_latent_model(
     shards: Sequence[Path], space: LatentSpace, residuals: FloatArray | None = None
 ) -> tuple[LatentModel, dict[str, float]]:
-    """Fit the model.
+    """Fit the linear-Gaussian model to shards.
 
     Args:
         shards: measured faces.
@@ -98,7 +98,7 @@ def fit_latent_model(
 
 
 def _at_rest(signals: FloatArray) -> FloatArray:
-    """Mean signals of faces with a closed mouth that do not smile."""
+    """Return the mean signals of faces with a closed mouth that do not smile."""
     opened, lift = signals[:, 0], signals[:, 2]
     weights = np.exp(-((opened / _CLOSED) ** 2) - ((lift - _UNSMILING) / _SMILE_SPREAD) ** 2)
     rest: FloatArray = (weights @ signals) / weights.sum()

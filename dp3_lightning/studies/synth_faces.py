@@ -1,6 +1,6 @@
 """Make labelled pictures of people who do not exist, to train and to measure on.
 
-Shards are functions of the seed and their number, so a run that was stopped goes on where it was
+Shards are functions of the seed and their number, so an interrupted run continues where it was
 and another machine makes the same pictures.
 """
 
@@ -31,7 +31,7 @@ Balance = Callable[[Tensor], Tensor]
 
 
 class FaceSampler:
-    """Draws shards of random people.
+    """Draw shards of random people.
 
     Args:
         mean: average style ``(512,)``.

@@ -58,7 +58,7 @@ def test_a_checkpoint_file_is_loaded_and_named_without_its_folder(tmp_path: Path
 def test_devices_and_precisions_that_are_not_there_are_named() -> None:
     with pytest.raises(ValueError, match=r"`device`.*'abacus'"):
         Drawing.prepare(tiny32(), DeviceOptions("abacus"))
-    with pytest.raises(ValueError, match=r"SolidGenerator draws in 32"):
+    with pytest.raises(ValueError, match=r"SolidGenerator needs 32"):
         Drawing.prepare(SolidGenerator((32, 32)), DeviceOptions(precision="bf16"))
     with pytest.raises(ValueError, match=r"`precision`.*'64'"):
         DeviceOptions(precision="64")  # type: ignore[arg-type]

@@ -150,7 +150,7 @@ EDITS = [
     (lambda d: d["tracks"].clear(), None),
     (
         lambda d: d["tracks"][0].update(action="keep"),
-        "Track 1 .*a real face: give a `reason`",
+        "Track 1 .*a real face: add a `reason`",
     ),
     (lambda d: d["tracks"][0].update(action="blurr"), "`action` of track 1 .*'blurr'"),
     (lambda d: d["tracks"][0]["frames"].pop(3), "consecutive frames in track 1.*4 after 2"),
@@ -160,7 +160,7 @@ EDITS = [
     (lambda d: d["tracks"][0]["frames"][-1].update(frame="x"), "Cannot read track 1"),
     (lambda d: d.update(n_frames=4), "frames 0 to 3 in track 1.*0 to 8"),
     (lambda d: d.update(version=99), "version 99"),
-    (lambda d: d.pop("cuts"), "no whole plan"),
+    (lambda d: d.pop("cuts"), "not a complete plan"),
 ]
 
 
@@ -182,7 +182,7 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="--dry-run"):
         read_plan(tmp_path / "none.json")
     (tmp_path / "text.json").write_text("hello")
-    with pytest.raises(ValueError, match="is no plan"):
+    with pytest.raises(ValueError, match="is not a plan"):
         read_plan(tmp_path / "text.json")
 
 

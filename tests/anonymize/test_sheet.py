@@ -77,7 +77,7 @@ def test_nobody_to_draw_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(sheet, "_faces", lambda *_: {})
-    with pytest.raises(ValueError, match=r"Nobody in .*in\.png"):
+    with pytest.raises(ValueError, match=r"No face in .*in\.png"):
         make(tmp_path, unloaded(), settings(**choice))
     assert not (tmp_path / "sheet.png").exists()
 
@@ -88,7 +88,7 @@ def test_nobody_to_draw_is_told(
         ([], r"-o"),
         (["--sheet=s.png", "--people=0"], "people"),
         (["--sheet=s.png"], r"--sheet.*face prior"),
-        (["in.png", "--sheet=s.png"], r"one input, got 2"),
+        (["in.png", "--sheet=s.png"], r"one input with `--sheet`, got 2"),
     ],
 )
 def test_the_command_says_what_is_missing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.tables import FIGURES, OVERVIEW, between_markers, overview
+from benchmarks.tables import FIGURES, OVERVIEW, SHORT, between_markers, overview
 
 
 def ladder(**met: bool) -> dict[str, Any]:
@@ -23,6 +23,15 @@ def test_the_overview_tells_losses_with_the_wins() -> None:
     assert "- missed: sharp: 3 against 2" in text
     assert "steady" not in text
     assert overview(ladder(steady=True)).endswith("1 of 1 targets are met.")
+
+
+def test_the_short_table_has_fewer_rungs_and_every_loss() -> None:
+    text = overview(ladder(steady=True, sharp=False), SHORT)
+    assert text.count("\n|") == 1 + len(SHORT)
+    assert "| B0 |" in text
+    assert "| B4 |" not in text
+    assert "1 of 2 targets are met." in text
+    assert "- missed: sharp: 3 against 2" in text
 
 
 def test_only_what_lies_between_the_markers_changes() -> None:

@@ -67,7 +67,7 @@ def test_checkpoints_of_other_things_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
         encoder_of(tmp_path / "none.ckpt")
     torch.save({"state_dict": {"encoder.output.bias": torch.zeros(512)}}, tmp_path / "o.ckpt")
-    with pytest.raises(ValueError, match=r"o\.ckpt' is no checkpoint of"):
+    with pytest.raises(ValueError, match=r"o\.ckpt' is not a checkpoint of"):
         encoder_of(tmp_path / "o.ckpt")
 
 
