@@ -107,11 +107,6 @@ def diversity_table(faces: Sequence[Face], judges: Sequence[str]) -> list[Row]:
     return _table(faces, {name: name for name in names})
 
 
-def diversity_targets(judges: Sequence[str]) -> list[Target]:
-    """What diversity is to reach."""
-    return [Target(f"{judge} told apart", "at least 0.8", least=0.8) for judge in judges]
-
-
 def _table(faces: Sequence[Face], columns: dict[str, str]) -> list[Row]:
     rows: list[Row] = []
     for face in faces:
