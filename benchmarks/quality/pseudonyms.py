@@ -35,12 +35,12 @@ from dp3_lightning.anonymize import (
     OutputOptions,
     PersonOptions,
     Settings,
-    anonymize_video,
     plan_video,
 )
 from dp3_lightning.anonymize.manifest import read_manifest
-from dp3_lightning.anonymize.picture_job import plan_of_picture, read_picture
+from dp3_lightning.anonymize.picture_job import anonymize_picture, plan_of_picture, read_picture
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.video_job import VideoJob
 from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces import CenterFace
@@ -109,20 +109,22 @@ class KeyStudy:
         if plan is None:
             return {"why": "not one face", "vectors": {}}
         output = output_of(self.folder, f"{source.name}_{number}")
-        if source.path.suffix in VIDEO_SUFFIXES:
+        still = source.path.suffix not in VIDEO_SUFFIXES
+        if not still:
             output = output.with_suffix(source.path.suffix)
         settings = Settings(
             people=PersonOptions(pseudonym_key=key_of(self.seed, number)),
             output=OutputOptions(overwrite=True, crf=12),
         )
-        anonymize_video(
-            source.path, output, self.drawing, settings=settings, detector=self.detector, plan=plan
-        )
+        how = (source.path, output, self.drawing, settings, self.detector, plan)
+        if still:
+            anonymize_picture(*how)
+        else:
+            VideoJob(*how).run()
         record = read_manifest(output)
         if record is None:
             raise ValueError(f"No manifest beside {str(output)!r}: it was made by another version.")
         verdict, why = verdict_of(record, 0)
-        still = source.path.suffix not in VIDEO_SUFFIXES
         if (still and verdict != DRAWN) or record["tracks"][0]["action"] == "blur":
             return {"why": why or "blurred", "vectors": {}}
         failed = {f["frame"] for f in record["failures"] if f["blurred"]}
