@@ -13,7 +13,8 @@ from benchmarks.quality.identities import JUDGING, Judge
 from benchmarks.quality.intervals import bootstrap
 
 LEAST_SAME = 0.95
-SAME_PERSON, OTHERS, CONTROL = "one key, one real person", "one key, two", "two keys, one source"
+SAME_PERSON = "one key, one real person"
+OTHERS, CONTROL = "one key, two real people", "two keys, one source"
 
 Drawn = Mapping[tuple[int, str], Mapping[str, Any]]  # key and source to the answer of `draw`
 
