@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Row
-from benchmarks.quality.identities import JUDGING, Judge, pairs_of, told_apart
+from benchmarks.quality.identities import Judge, deciding, pairs_of, told_apart
 from benchmarks.quality.intervals import bootstrap
 from benchmarks.quality.report import Face
 from dp3_lightning.anonymize import (
@@ -62,7 +62,7 @@ def diversity(
     Args:
         folder: of the stills; what is there is not drawn again.
         drawing: what draws.
-        judges: recognisers.
+        judges: recognisers, among them the two that drawing does not ask.
         rendered: called with an output and what makes it, which it does where it must.
         n_draws: seeds 0, 1, ...
 
@@ -109,7 +109,7 @@ def _compare(
             found[judge.name] = [judge.embedder(picture, track.boxes[0]) for picture in pictures]
             draws = np.array([vector for vector in found[judge.name] if vector is not None])
             face |= diversity_values(judge, real, draws)
-        faces.append(face | agreed_values([j for j in judges if j.name in JUDGING], found))
+        faces.append(face | agreed_values(deciding(judges), found))
     return faces
 
 

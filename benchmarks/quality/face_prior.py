@@ -35,7 +35,7 @@ import dp3_lightning
 from benchmarks.common import RESULTS, markdown_table, metadata, write_results
 from benchmarks.quality import report
 from benchmarks.quality.diversity import BOTH, N_DRAWS, diversity, pooled_targets
-from benchmarks.quality.identities import Judge, judges_at_hand
+from benchmarks.quality.identities import Judge, deciding, judges_at_hand
 from benchmarks.quality.tracks import Original
 from benchmarks.quality.watching import Observer
 from dp3_lightning.anonymize import Drawing
@@ -151,6 +151,7 @@ def main() -> None:
             f"{judge.threshold.value} ({judge.threshold.origin})"
         )
     if options.diversity:
+        deciding(judges)
         stills = work.folder / "stills"
         faces = work.measured(
             "diversity",

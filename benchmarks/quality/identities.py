@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,22 @@ def judges_at_hand(mobilefacenet: Path | None = None) -> list[Judge]:
         print(f"Without dlib: {error}")
     if mobilefacenet is not None:
         found.append(Judge("MobileFaceNet", MobileFaceNetEmbedder(mobilefacenet)))
+    return found
+
+
+def deciding(judges: Sequence[Judge]) -> list[Judge]:
+    """Return the two judges that drawing does not ask.
+
+    Raises:
+        ValueError: one of them is not at hand; says how to get it.
+    """
+    found = [judge for judge in judges if judge.name in JUDGING]
+    missing = sorted(set(JUDGING) - {judge.name for judge in found})
+    if missing:
+        raise ValueError(
+            f"Without {' and '.join(missing)} there are not two judges: "
+            f"pip install 'dp3-lightning[verify]', and --mobilefacenet FILE. {MOBILEFACENET_REMEDY}"
+        )
     return found
 
 

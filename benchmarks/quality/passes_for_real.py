@@ -200,6 +200,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "make":
         check_at_least(1, count=options.count)
+        if not options.faces.is_file():
+            raise FileNotFoundError(f"No rows at {str(options.faces)!r}: run `stills` first.")
         rows = [row for found in journal.finished(options.faces).values() for row in found]
         faces = chosen_faces(rows, options.count, options.seed, options.least_side)
         stills = chosen_stills(options.stills, _EVERYTHING, 0, options.pictures)

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.common import RESULTS, markdown_table, metadata, write_results
 from benchmarks.quality import journal
 from benchmarks.quality.face_prior import Work
-from benchmarks.quality.identities import Judge, judges_at_hand
+from benchmarks.quality.identities import Judge, deciding, judges_at_hand
 from benchmarks.quality.key_pairs import pairs, shares, targets
 from benchmarks.quality.still_faces import DRAWN, output_of, verdict_of
 from benchmarks.quality.still_report import compact
@@ -175,6 +175,7 @@ def main() -> None:
     for name in options.clips:
         sources += stretches(name, options.work / "clips")
     drawing, judges = Drawing.prepare("face-prior"), judges_at_hand(options.mobilefacenet)
+    deciding(judges)
     folder = options.work / f"keys{options.seed}-{Work(options.work).drawn_by[:8]}"
     study = KeyStudy(drawing, judges, folder, options.seed)
     by_name = {source.name: source for source in sources if source.name != "group_photo"}

@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.common import RESULTS, markdown_table, metadata, write_results
 from benchmarks.quality import identities, journal, pictures, still_faces, still_report
 from benchmarks.quality.face_prior import Work
-from benchmarks.quality.identities import judges_at_hand
+from benchmarks.quality.identities import deciding, judges_at_hand
 from benchmarks.quality.report import Face
 from benchmarks.quality.still_faces import StillStudy
 from benchmarks.quality.still_sources import chosen_stills
@@ -55,6 +55,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     stills = chosen_stills(options.work, options.count, options.seed, options.pictures)
     drawing, judges = Drawing.prepare("face-prior"), judges_at_hand(options.mobilefacenet)
+    deciding(judges)
     made_by = Work(options.work).drawn_by[:8]
     folder = options.work / f"seed{options.seed}-{made_by}"
     study = StillStudy(drawing, judges, folder, options.seed)

@@ -94,7 +94,8 @@ def test_every_face_is_drawn_and_told(run: Run) -> None:
     assert not leftovers(run.output.parent)
     json.dumps(record)
     (face,) = run.outcome.people.values()
-    assert face.shape == (256, 256, 3)
+    assert face.shape[2] == 3
+    assert face.shape[0] in (256, 512)
     assert "None of them exists" in write_report(run.output, run.outcome.people).read_text()
 
 

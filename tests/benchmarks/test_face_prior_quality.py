@@ -16,6 +16,7 @@ from benchmarks.quality.identities import (
     JUDGING,
     Judge,
     MobileFaceNet,
+    deciding,
     identity_values,
     judges_at_hand,
     threshold_of,
@@ -224,6 +225,13 @@ def test_both_judges_must_tell_draws_apart() -> None:
     assert agreed_values([dlib], found)["both judges told apart"] == 1
     alone = {dlib.name: [people[0], None]}
     assert agreed_values([dlib], alone)["both judges told apart"] is None
+
+
+def test_without_a_judge_nothing_is_decided() -> None:
+    judges = [Judge(name, SFaceEmbedder()) for name in ("SFace", *JUDGING)]
+    assert [judge.name for judge in deciding(judges)] == list(JUDGING)
+    with pytest.raises(ValueError, match=r"Without MobileFaceNet .*npm pack"):
+        deciding(judges[:2])
 
 
 def test_diversity_is_judged_over_all_faces() -> None:
