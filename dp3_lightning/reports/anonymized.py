@@ -94,9 +94,7 @@ def _people(record: Mapping[str, Any], people: Mapping[str, UInt8Array]) -> str:
         return ""
     refused = record["faces"].get("people_refused_as_too_alike", {})
     captions = {
-        name: f"{name}, {refused[name]} drawn before refused as too alike"
-        if refused.get(name)
-        else name
+        name: f"{name}; refused before as too alike: {refused[name]}" if refused.get(name) else name
         for name in people
     }
     return "<h2>People who were drawn</h2><p>None of them exists.</p>" + figures(
@@ -183,7 +181,7 @@ def _track_table(record: Mapping[str, Any]) -> str:
         cells = (track["person"], track["action"], frames, distance, track["reason"])
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
     threshold = record["identity"].get("threshold")
-    unit = f" (below {threshold}: the same person)" if threshold else ""
+    unit = f" (below {threshold:.3g}: the same person)" if threshold else ""
     return (
         "<table><tr><th>person</th><th>action</th><th>frames</th>"
         f"<th>distance to the original{unit}</th><th>reason</th></tr>{''.join(rows)}</table>"

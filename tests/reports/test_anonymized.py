@@ -118,7 +118,7 @@ def test_the_sheet_shows_who_was_drawn_and_how_many_were_refused(tmp_path: Path)
     page = page_of(tmp_path, record(), people={"person-1": face})
     _, shown = pictures_in(page)
     assert np.abs(shown.astype(int) - (10, 200, 30)).max() < 6
-    assert "person-1, 2 drawn before refused as too alike" in page
+    assert "person-1; refused before as too alike: 2" in page
     assert "None of them exists" in page
     assert "None of them exists" not in page_of(tmp_path, record())
 
