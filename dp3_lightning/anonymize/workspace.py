@@ -83,8 +83,12 @@ class Workspace:
 
     def keep_people(self, people: Mapping[str, UInt8Array]) -> None:
         """Store the faces that were drawn, for the report of a run that is gone on with."""
+        path = self.folder / "people.npz"
+        if not people:
+            path.unlink(missing_ok=True)
+            return
         pictures = {f"picture {n}": picture for n, picture in enumerate(people.values())}
-        with replaced(self.folder / "people.npz") as partial:
+        with replaced(path) as partial:
             np.savez(partial, people=np.array(list(people), np.str_), **pictures)  # type: ignore[arg-type]
 
     def people(self) -> dict[str, UInt8Array]:
