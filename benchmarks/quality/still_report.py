@@ -146,7 +146,8 @@ def targets(rows: Sequence[Face], judges: Sequence[Judge]) -> list[Row]:
     found.append(
         _of_groups(f"skin, median dE in every group of tones: at most 8{note}", groups, _worst)
     )
-    found.append(_of_groups("skin, largest group by smallest: at most 1.3", groups, _ratio))
+    compared = groups if len(groups) > 1 else []
+    found.append(_of_groups("skin, largest group by smallest: at most 1.3", compared, _ratio))
     middle = _median(rows, "sharpness")
     inside = None if middle is None else SHARPNESS[0] <= middle <= SHARPNESS[1]
     shown = "not measured" if middle is None else f"{middle:.3g} (median)"

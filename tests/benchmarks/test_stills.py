@@ -314,6 +314,8 @@ def test_targets_can_be_met_and_missed() -> None:
     few = targets(group(60, 5.0)[:-1], [judge()])
     assert few[2]["met"] is None
     assert "very light" in few[2]["target"]
+    alone = targets(group(60, 5.0), [judge()])
+    assert (alone[2]["met"], alone[3]["met"]) == (True, None)  # nothing to compare with
     assert not any("SFace" in row["target"] for row in targets(good, [judge("SFace")]))
 
 
