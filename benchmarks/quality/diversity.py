@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quality.identities import Judge, told_apart
+from benchmarks.common import Row
+from benchmarks.quality.identities import Judge, deciding, pairs_of, told_apart
+from benchmarks.quality.intervals import bootstrap
 from benchmarks.quality.report import Face
 from dp3_lightning.anonymize import (
     CheckOptions,
@@ -26,6 +28,8 @@ from dp3_lightning.structures import FloatArray
 from dp3_lightning.video import VideoReader
 
 N_DRAWS = 20
+LEAST_APART = 0.8
+BOTH = "both judges"
 MOST_FACES = 10
 SOURCES = ("group_photo", "speech", "smile", "actress", "carphone", "portrait_obama")
 
@@ -58,7 +62,7 @@ def diversity(
     Args:
         folder: of the stills; what is there is not drawn again.
         drawing: what draws.
-        judges: recognisers.
+        judges: recognisers, among them the two that drawing does not ask.
         rendered: called with an output and what makes it, which it does where it must.
         n_draws: seeds 0, 1, ...
 
@@ -99,12 +103,13 @@ def _compare(
     faces = []
     for number, track in enumerate(plan.tracks):
         face: Face = {"clip": name, "track": number, "seed": len(outputs)}
+        found = {}
         for judge in judges:
             real = judge.embedder(original, track.boxes[0])
-            found = [judge.embedder(picture, track.boxes[0]) for picture in pictures]
-            draws = np.array([vector for vector in found if vector is not None])
+            found[judge.name] = [judge.embedder(picture, track.boxes[0]) for picture in pictures]
+            draws = np.array([vector for vector in found[judge.name] if vector is not None])
             face |= diversity_values(judge, real, draws)
-        faces.append(face)
+        faces.append(face | agreed_values(deciding(judges), found))
     return faces
 
 
@@ -120,3 +125,49 @@ def diversity_values(judge: Judge, real: FloatArray | None, draws: FloatArray) -
         f"{judge.name} recognised": recognised,
         f"{judge.name} draws": len(draws),
     }
+
+
+def agreed_values(
+    judges: Sequence[Judge], found: Mapping[str, Sequence[FloatArray | None]]
+) -> Face:
+    """Pairs of draws that every judge tells apart.
+
+    Args:
+        judges: recognisers that drawing does not ask.
+        found: judge to a vector per draw; None where it finds no face.
+    """
+    whole = [
+        n
+        for n, row in enumerate(zip(*(found[j.name] for j in judges), strict=True))
+        if all(vector is not None for vector in row)
+    ]
+    values: Face = {f"{BOTH} told apart": None, f"{BOTH} draws": len(whole)}
+    if len(whole) > 1:
+        apart = [
+            pairs_of(judge.similarities(draws, draws)) <= judge.threshold.value
+            for judge in judges
+            for draws in [np.array([found[judge.name][n] for n in whole])]
+        ]
+        values[f"{BOTH} told apart"] = float(np.logical_and.reduce(apart).mean())
+    return values
+
+
+def pooled_targets(faces: Sequence[Face], judges: Sequence[str]) -> list[Row]:
+    """Judge the share of all pairs of all faces, with its interval over faces."""
+    rows: list[Row] = []
+    for judge in judges:
+        figure = f"{judge} told apart"
+        shares = [np.array([f[figure]]) for f in faces if f.get(figure) is not None]
+        mean = float(np.mean(shares)) if shares else None
+        ends = bootstrap(shares, lambda values: float(values.mean()))
+        between = "" if ends is None else f" ({ends[0]:.3g} to {ends[1]:.3g})"
+        rows.append(
+            {
+                "target": f"pairs of draws that {judge} told apart: at least {LEAST_APART}",
+                "measured": "not measured"
+                if mean is None
+                else f"{mean:.3g}{between}, {len(shares)} faces",
+                "met": None if mean is None else mean >= LEAST_APART,
+            }
+        )
+    return rows

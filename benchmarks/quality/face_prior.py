@@ -10,7 +10,8 @@ Steadiness: warping error in the face box as a share of the original's (Farnebac
 Identity, on up to 24 frames of a track: SFace, which drawing itself asks, dlib and MobileFaceNet,
 which it does not. Constancy: mean similarity of two frames of a track.
 Look: CIELAB difference (1976) of the cheeks; variance of the Laplacian inside the outline.
-Diversity: 20 draws for each of ten faces in stills; pairs that count as two people.
+Diversity: 20 draws for each of ten faces in stills; pairs that count as two people, to each judge
+and to both that drawing does not ask. Thresholds: those of `thresholds.py`, else documented ones.
 What was rendered and measured lies in --work, and is not done again unless the code or the weights
 that did it have changed. Strips of pictures lie there too: they show real faces.
 
@@ -33,8 +34,8 @@ from typing import Any
 import dp3_lightning
 from benchmarks.common import RESULTS, markdown_table, metadata, write_results
 from benchmarks.quality import report
-from benchmarks.quality.diversity import N_DRAWS, diversity
-from benchmarks.quality.identities import Judge, judges_at_hand
+from benchmarks.quality.diversity import BOTH, N_DRAWS, diversity, pooled_targets
+from benchmarks.quality.identities import Judge, deciding, judges_at_hand
 from benchmarks.quality.tracks import Original
 from benchmarks.quality.watching import Observer
 from dp3_lightning.anonymize import Drawing
@@ -111,7 +112,7 @@ def motion_and_looks(
 ) -> list[report.Face]:
     """Render and measure clips; a face per track and seed."""
     observer, reference = Observer(judges), LatentModel.load().reference
-    names = [judge.name for judge in judges]
+    names = [f"{judge.name} {judge.threshold.value}" for judge in judges]
     cache = work.folder / "detections"
     faces = []
     for clip in clips:
@@ -143,20 +144,23 @@ def main() -> None:
     work, drawing = Work(options.work), Drawing.prepare("face-prior")
     judges = judges_at_hand(options.mobilefacenet)
     names = [judge.name for judge in judges]
+    thresholds = [f"{judge.name} {judge.threshold.value}" for judge in judges]
     settings: dict[str, Any] = {"generator": drawing.name, "weights": drawing.sha256[:8]}
     for judge in judges:
         settings[f"threshold of {judge.name}"] = (
             f"{judge.threshold.value} ({judge.threshold.origin})"
         )
     if options.diversity:
+        deciding(judges)
         stills = work.folder / "stills"
         faces = work.measured(
             "diversity",
-            [*names, str(options.draws)],
+            [*thresholds, str(options.draws)],
             lambda: diversity(stills, drawing, judges, work.rendered, options.draws),
         )
-        tables = [report.diversity_table(faces, names)]
-        targets = report.verdicts(faces, report.diversity_targets(names))
+        everyone = [*names, BOTH]
+        tables = [report.diversity_table(faces, everyone)]
+        targets = pooled_targets(faces, everyone)
         settings["draws"] = options.draws
     else:
         faces = motion_and_looks(work, drawing, judges, options.clips, options.seeds)

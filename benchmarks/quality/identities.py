@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import RESULTS
 from dp3_lightning.faces import DlibEmbedder, SFaceEmbedder
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.sface import Float32Array, SFace
@@ -22,6 +26,9 @@ MOBILEFACENET_REMEDY = (
 )
 # Similarity above which two faces count as one person. OpenCV's for SFace; dlib's own distance of
 # 0.6; for MobileFaceNet, FAR 1e-3 among 40 people of grey portraits (ORL).
+JUDGING = ("dlib", "MobileFaceNet")  # drawing asks SFace, which therefore does not decide
+FALSE_ACCEPTANCE = 1e-3
+MEASURED = RESULTS / "recognition_thresholds--cpu.json"  # of `thresholds.py`
 _DOCUMENTED = {"SFace": 0.363, "dlib": 0.4, "MobileFaceNet": 0.496}
 
 
@@ -38,9 +45,25 @@ class Threshold:
     origin: str
 
 
-def threshold_of(recogniser: str) -> Threshold:
-    """Return the threshold of a recogniser, by the name of its judge."""
-    return Threshold(_DOCUMENTED[recogniser], "documented")
+def documented(recogniser: str) -> float:
+    """Return the similarity that a recogniser's makers, or others, name as its threshold."""
+    return _DOCUMENTED[recogniser]
+
+
+def threshold_of(recogniser: str, measured: Path = MEASURED) -> Threshold:
+    """Return the threshold of a recogniser, by the name of its judge.
+
+    Args:
+        recogniser: name of the judge.
+        measured: results of ``thresholds.py``; without them the documented one is taken.
+    """
+    if measured.is_file():
+        rows = json.loads(measured.read_text(encoding="utf-8"))["results"]["rows"]
+        for row in rows:
+            if row["judge"] == recogniser:
+                origin = f"one in {1 / FALSE_ACCEPTANCE:.0f} of {row['pairs']} pairs of strangers"
+                return Threshold(round(row["threshold"], 4), origin)
+    return Threshold(documented(recogniser), "documented")
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ class Judge:
     embedder: FaceEmbedder
     by_distance: bool = False
 
-    @property
+    @cached_property
     def threshold(self) -> Threshold:
         """Similarity above which two faces count as one person."""
         return threshold_of(self.name)
@@ -84,6 +107,22 @@ def judges_at_hand(mobilefacenet: Path | None = None) -> list[Judge]:
         print(f"Without dlib: {error}")
     if mobilefacenet is not None:
         found.append(Judge("MobileFaceNet", MobileFaceNetEmbedder(mobilefacenet)))
+    return found
+
+
+def deciding(judges: Sequence[Judge]) -> list[Judge]:
+    """Return the two judges that drawing does not ask.
+
+    Raises:
+        ValueError: one of them is not at hand; says how to get it.
+    """
+    found = [judge for judge in judges if judge.name in JUDGING]
+    missing = sorted(set(JUDGING) - {judge.name for judge in found})
+    if missing:
+        raise ValueError(
+            f"Without {' and '.join(missing)} there are not two judges: "
+            f"pip install 'dp3-lightning[verify]', and --mobilefacenet FILE. {MOBILEFACENET_REMEDY}"
+        )
     return found
 
 

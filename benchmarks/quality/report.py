@@ -103,13 +103,9 @@ def identity_table(faces: Sequence[Face], judges: Sequence[str]) -> list[Row]:
 
 def diversity_table(faces: Sequence[Face], judges: Sequence[str]) -> list[Row]:
     """How well other draws can be told apart, and from the real person; ``seed``: draws."""
-    names = [f"{j} {what}" for j in judges for what in ("told apart", "recognised", "draws")]
+    figures = ("told apart", "recognised", "draws")
+    names = [f"{j} {what}" for j in judges for what in figures]
     return _table(faces, {name: name for name in names})
-
-
-def diversity_targets(judges: Sequence[str]) -> list[Target]:
-    """What diversity is to reach."""
-    return [Target(f"{judge} told apart", "at least 0.8", least=0.8) for judge in judges]
 
 
 def _table(faces: Sequence[Face], columns: dict[str, str]) -> list[Row]:

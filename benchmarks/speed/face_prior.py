@@ -4,10 +4,12 @@ Method. Sample clips are looped there and back to ``--seconds`` at several sizes
 programs as files: deface 1.5.0 (blur, its defaults), and ``dp3 anonymize`` with its default
 generator, without and with the check of the result. Every run is a fresh process, in alternating
 order. Start-up is a run on one frame, and is subtracted; choosing the person (a second or two per
-person) is part of our time. Nothing is cached between runs.
+person) is part of our time. Nothing is cached between runs. ``--drawing`` times one drawn face
+instead, in this process, with the fast form of the network and with plain PyTorch, by turns.
 
     python -m venv /somewhere && /somewhere/bin/pip install deface==1.5.0
     python -m benchmarks.speed.face_prior --deface /somewhere/bin/deface
+    python -m benchmarks.speed.face_prior --drawing
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import cv2
 
 from benchmarks.anonymize_deface import seconds_of
 from benchmarks.common import RESULTS, Row, metadata, publish, summary
+from benchmarks.speed.drawn_face import drawn_face_times
 from dp3_lightning.assets import asset_path
 from dp3_lightning.video import VideoReader, write_video
 
@@ -59,12 +62,21 @@ def command(way: str, deface: str, source: Path, output: Path, cache: Path) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--deface", required=True, help="path of the installed program")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--deface", help="path of the installed program")
+    kind.add_argument("--drawing", action="store_true", help="time one drawn face, and only that")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the clips")
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "face_prior_speed--cpu.json")
+    parser.add_argument("--repeats", type=int, help="default: 1, of --drawing 30")
+    parser.add_argument("--output", type=Path, help="results; default: in the repository")
     arguments = parser.parse_args()
     before = metadata("cpu")
+    if arguments.drawing:
+        repeats = arguments.repeats or 30
+        output = arguments.output or RESULTS / "face_prior_drawing--cpu.json"
+        publish(output, before, {"repeats": repeats}, *drawn_face_times(repeats))
+        return
+    arguments.repeats = arguments.repeats or 1
+    output = arguments.output or RESULTS / "face_prior_speed--cpu.json"
     rows: list[Row] = []
     targets: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
@@ -77,12 +89,10 @@ def main() -> None:
             for number in range(arguments.repeats):
                 for way in WAYS[:: 1 if number % 2 == 0 else -1]:
                     cache = folder / f"cache-{clip}-{number}-{WAYS.index(way)}"
-                    output = folder / "out.mp4"
-                    starts[way].append(
-                        seconds_of(command(way, arguments.deface, one, output, cache))
-                    )
+                    made = folder / "out.mp4"
+                    starts[way].append(seconds_of(command(way, arguments.deface, one, made, cache)))
                     seconds[way].append(
-                        seconds_of(command(way, arguments.deface, source, output, cache))
+                        seconds_of(command(way, arguments.deface, source, made, cache))
                     )
             frames = len(VideoReader(source))
             rates = {
@@ -123,7 +133,7 @@ def main() -> None:
         {"target": "memory at most 1.5 GB", "measured": round(peak, 2), "met": peak <= 1.5}
     )
     settings = {"repeats": arguments.repeats, "seconds": arguments.seconds}
-    publish(arguments.output, before, settings, rows, targets)
+    publish(output, before, settings, rows, targets)
 
 
 if __name__ == "__main__":

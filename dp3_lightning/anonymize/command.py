@@ -301,7 +301,7 @@ class _Batch:
         if self.report:
             from dp3_lightning.reports.anonymized import write_report
 
-            print(f"  report: {write_report(pair.output)}")
+            print(f"  report: {write_report(pair.output, outcome.people)}")
         return outcome.exit_code
 
     def _tell(self, output: Path, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.rendered import Failure
 from dp3_lightning.anonymize.verify import Checked
 from dp3_lightning.faces.analysis import file_hash
+from dp3_lightning.structures import UInt8Array
 from dp3_lightning.whole_files import write_json
 
 MANIFEST_VERSION = 1
@@ -35,6 +36,7 @@ class Outcome:
         unchecked: frames in which that detection failed.
         distances: track to distances between drawn and real face.
         redraws: person to the number of drawn people that were refused as too alike.
+        people: person to the face that was drawn, at rest, for the report; not written down.
     """
 
     n_frames: int = 0
@@ -49,6 +51,7 @@ class Outcome:
     unchecked: list[int] = field(default_factory=list)
     distances: dict[int, list[float]] = field(default_factory=dict)
     redraws: dict[str, int] = field(default_factory=dict)
+    people: dict[str, UInt8Array] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def safe(self) -> bool:
@@ -94,8 +97,10 @@ class Outcome:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Plain values, without pictures."""
+        values = asdict(replace(self, people={}))
+        del values["people"]
+        return values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:

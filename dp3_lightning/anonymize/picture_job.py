@@ -13,7 +13,7 @@ from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existi
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
-from dp3_lightning.anonymize.renderers import renderer_for
+from dp3_lightning.anonymize.renderers import people_of, renderer_for
 from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.faces.analysis import file_hash
@@ -112,6 +112,7 @@ def anonymize_picture(
         if not alike:
             break
         plan = plan.with_blur(alike)
+    outcome.people = people_of(renderer, plan)
     write_picture(output, rendered.frames[0])
     identity = identity_record(embedder, why_not, drawing.generator is not None)
     record = manifest_of(

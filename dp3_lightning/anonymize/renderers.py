@@ -15,7 +15,7 @@ from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.structures import UInt8Array
 
 Renderer = FaceRenderer | CompatRenderer | MeshRenderer
-__all__ = ["Renderer", "renderer_for"]
+__all__ = ["Renderer", "people_of", "renderer_for"]
 
 
 def renderer_for(
@@ -45,3 +45,20 @@ def renderer_for(
     if isinstance(generator, FacePriorGenerator):
         return prepare_mesh_renderer(plan, generator, styles, options, frame_at, progress, keyed)
     return FaceRenderer(plan, generator, styles, options)
+
+
+def people_of(renderer: Renderer, plan: Plan) -> dict[str, UInt8Array]:
+    """Return the face that was drawn for everybody, at rest; nothing real is in these pictures.
+
+    Args:
+        renderer: prepared; only the face prior knows people by their faces.
+        plan: people without a track that is drawn in it are left out.
+
+    Returns:
+        Person to ``(S, S, 3)`` uint8 RGB.
+    """
+    if not isinstance(renderer, MeshRenderer):
+        return {}
+    drawn = {track.person for track in plan.tracks if track.action == "generate"}
+    roles = {renderer.plan.tracks[n].person: role for n, role in renderer.roles.items()}
+    return {name: role.person.face.picture for name, role in roles.items() if name in drawn}

@@ -21,7 +21,7 @@ from dp3_lightning.anonymize.manifest import (
 from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_video
-from dp3_lightning.anonymize.renderers import Renderer, renderer_for
+from dp3_lightning.anonymize.renderers import Renderer, people_of, renderer_for
 from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
@@ -123,6 +123,8 @@ class VideoJob:
                 plan = workspace.keep_plan(plan.with_blur(blurred))
         for person, times in redraws.items():
             self.outcome.redraws[person] = self.outcome.redraws.get(person, 0) + times
+        drawn = {track.person for track in plan.tracks if track.action == "generate"}
+        self.outcome.people = {n: p for n, p in workspace.people().items() if n in drawn}
         self._finish(plan, workspace)
         return self.outcome
 
@@ -173,6 +175,7 @@ class VideoJob:
                         lambda done: self.progress("follow", done, total),
                         self.drawing.keyed(plan, self.settings.people),
                     )
+                    workspace.keep_people(people_of(renderer, plan))
                 part = Outcome(redraws=dict(getattr(renderer, "redraws", {})))
                 before = workspace.stretch(number - 1) if number else None
                 frames = self._rendered(renderer, start, stop, part, before)

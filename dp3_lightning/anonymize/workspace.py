@@ -1,6 +1,7 @@
 """Keep the finished parts of a run in a folder beside the output, until it is complete.
 
-It holds the plan, the secret of this run, and stretches of anonymized video. No original pixels.
+It holds the plan, the secret of this run, drawn faces for the report, and stretches of anonymized
+video. No original pixels.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import json
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 try:
     import fcntl
@@ -20,7 +24,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
-from dp3_lightning.whole_files import write_json
+from dp3_lightning.structures import UInt8Array
+from dp3_lightning.whole_files import replaced, write_json
 
 
 def digest_of(data: Any) -> str:
@@ -75,6 +80,25 @@ class Workspace:
     def keep_plan(self, plan: Plan) -> Plan:
         """Store the plan; returns it as it was stored."""
         return read_plan(write_plan(plan, self.folder / "plan.json"))
+
+    def keep_people(self, people: Mapping[str, UInt8Array]) -> None:
+        """Store the faces that were drawn, for the report of a run that is gone on with."""
+        path = self.folder / "people.npz"
+        if not people:
+            path.unlink(missing_ok=True)
+            return
+        pictures = {f"picture {n}": picture for n, picture in enumerate(people.values())}
+        with replaced(path) as partial:
+            np.savez(partial, people=np.array(list(people), np.str_), **pictures)  # type: ignore[arg-type]
+
+    def people(self) -> dict[str, UInt8Array]:
+        """Return the stored faces by person; empty when there are none, or they are damaged."""
+        try:
+            with np.load(self.folder / "people.npz", allow_pickle=False) as stored:
+                names = [str(name) for name in stored["people"]]
+                return {name: stored[f"picture {n}"] for n, name in enumerate(names)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return {}
 
     def stretch(self, number: int) -> Path:
         """Return the path of the video of part ``number``."""

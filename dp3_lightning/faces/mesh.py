@@ -6,6 +6,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, get_args
 
 import cv2
@@ -234,11 +235,16 @@ def _opencv(path: str) -> _Network:
     return answer
 
 
-def _openvino(path: str) -> _Network:
+@cache  # a tenth of a second; every run makes several instances, many stills make thousands
+def _compiled(path: str) -> Any:
     openvino = import_openvino()
     # Not bfloat16: it moves points by half a pixel of the input and saves a tenth of the time.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+    return openvino.Core().compile_model(path, "CPU", options)
+
+
+def _openvino(path: str) -> _Network:
+    request = _compiled(path).create_infer_request()
 
     def answer(picture: Float32Array) -> tuple[Float32Array, float]:
         request.infer([picture])

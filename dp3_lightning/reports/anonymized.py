@@ -1,6 +1,6 @@
-"""Report on one anonymized file: faces detected, filled, blurred and unresolved.
+"""One page about one anonymized video or picture: what was found, drawn, blurred, unresolved.
 
-Everything on it comes from the output and its manifest. It never opens the original.
+Everything on it comes from the output, its manifest, and drawn faces. It never opens the original.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dp3_lightning.reports.pages import page, thumbnails
+from dp3_lightning.reports.fallbacks import Fallback, fallback_table, fallbacks
+from dp3_lightning.reports.pages import figures, page, thumbnails
+from dp3_lightning.structures import UInt8Array
 from dp3_lightning.whole_files import write_text
 
 _WIDTH = 960  # of the timeline
@@ -21,6 +23,7 @@ _COLORS = {
     "padded": "#8fa3b8",
     "edited": "#6a5acd",
 }
+_BLURRED = "#33414f"
 
 
 def report_path(output: Path) -> Path:
@@ -28,11 +31,13 @@ def report_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.dp3.html")
 
 
-def write_report(output: str | Path) -> Path:
+def write_report(output: str | Path, people: Mapping[str, UInt8Array] | None = None) -> Path:
     """Write the page of an output from its manifest, ``OUT.dp3.json``.
 
     Args:
         output: an anonymized video or picture.
+        people: person to the face that was drawn for them, ``(H, W, 3)`` uint8 RGB, as
+            ``Outcome.people`` has them; None leaves their sheet out.
 
     Returns:
         Path of the page, ``OUT.dp3.html``.
@@ -47,18 +52,20 @@ def write_report(output: str | Path) -> Path:
     record = json.loads(manifest.read_text(encoding="utf-8"))
     path = report_path(target)
     title = f"{html.escape(record['output']['name'])}, anonymized"
-    write_text(path, page(title, _body(record, target)))
+    write_text(path, page(title, _body(record, target, people or {})))
     return path
 
 
-def _body(record: Mapping[str, Any], output: Path) -> str:
+def _body(record: Mapping[str, Any], output: Path, people: Mapping[str, UInt8Array]) -> str:
+    blurred = fallbacks(record)
     settings = {key: value for key, value in record.items() if key not in _SHOWN}
     return f"""<h1>{html.escape(record["output"]["name"])}</h1>
 <p>{html.escape(record["tool"])}, generator
 <code>{html.escape(str(record["generator"]["name"]))}</code></p>
 {_verdict(record)}
 <h2>Output</h2>{thumbnails(output)}
-<h2>Tracks</h2>{_timeline(record)}{_key()}{_track_table(record)}
+{_people(record, people)}<h2>Tracks</h2>{_timeline(record, blurred)}{_key()}{_track_table(record)}
+<h2>Frames that fell back to blur</h2>{fallback_table(blurred)}
 <h2>What did not go as planned</h2>{_incidents(record)}
 <h2>Settings and hashes</h2><details><summary>Show</summary>
 <pre>{html.escape(json.dumps(settings, indent=1))}</pre></details>"""
@@ -81,7 +88,21 @@ def _verdict(record: Mapping[str, Any]) -> str:
     )
 
 
-def _timeline(record: Mapping[str, Any]) -> str:
+def _people(record: Mapping[str, Any], people: Mapping[str, UInt8Array]) -> str:
+    """Show who was drawn, at rest; no real person is on it."""
+    if not people:
+        return ""
+    refused = record["faces"].get("people_refused_as_too_alike", {})
+    captions = {
+        name: f"{name}; refused before as too alike: {refused[name]}" if refused.get(name) else name
+        for name in people
+    }
+    return "<h2>People who were drawn</h2><p>None of them exists.</p>" + figures(
+        [(captions[name], picture) for name, picture in people.items()]
+    )
+
+
+def _timeline(record: Mapping[str, Any], blurred: list[Fallback]) -> str:
     total = max(1, record["frames"]["n_frames"])
     scale = _WIDTH / total
     rows = []
@@ -95,6 +116,7 @@ def _timeline(record: Mapping[str, Any]) -> str:
                 f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="16" fill="{color}">'
                 f"<title>{label}</title></rect>"
             )
+        rows += _marks(track, blurred, scale, y + 12)
         text = html.escape(f"{track['person']} ({track['action']})")
         rows.append(f'<text x="4" y="{y + 12}" font-size="11" fill="#fff">{text}</text>')
     height = 16 + 26 * max(1, len(record["tracks"])) + 14
@@ -117,8 +139,33 @@ def _timeline(record: Mapping[str, Any]) -> str:
     )
 
 
+def _marks(track: Mapping[str, Any], blurred: list[Fallback], scale: float, y: float) -> list[str]:
+    """Underline the frames of a track in which it is blurred."""
+    start, stop = track["ranges"][0][0], track["ranges"][-1][1]
+    rows = []
+    for found in blurred:
+        if found.person != track["person"]:
+            continue
+        for first, last in found.ranges:
+            low, high = max(first, start), min(last, stop)
+            if low > high:
+                continue
+            label = html.escape(f"{found.person}: blurred, frames {low} to {high}: {found.reason}")
+            rows.append(
+                f'<rect x="{low * scale:.2f}" y="{y}" '
+                f'width="{max(1.0, (high - low + 1) * scale):.2f}" height="4" fill="{_BLURRED}">'
+                f"<title>{label}</title></rect>"
+            )
+    return rows
+
+
 def _key() -> str:
-    named = {**_COLORS, "found later and blurred": "#c77700", "unresolved": "#c62f25"}
+    named = {
+        **_COLORS,
+        "fell back to blur": _BLURRED,
+        "found later and blurred": "#c77700",
+        "unresolved": "#c62f25",
+    }
     spans = "".join(f'<span><i style="background:{c}"></i>{n}</span>' for n, c in named.items())
     return f'<p class="key">{spans}<span>dotted line: cut</span></p>'
 
@@ -134,7 +181,7 @@ def _track_table(record: Mapping[str, Any]) -> str:
         cells = (track["person"], track["action"], frames, distance, track["reason"])
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
     threshold = record["identity"].get("threshold")
-    unit = f" (below {threshold}: the same person)" if threshold else ""
+    unit = f" (below {threshold:.3g}: the same person)" if threshold else ""
     return (
         "<table><tr><th>person</th><th>action</th><th>frames</th>"
         f"<th>distance to the original{unit}</th><th>reason</th></tr>{''.join(rows)}</table>"
@@ -143,19 +190,12 @@ def _track_table(record: Mapping[str, Any]) -> str:
 
 def _incidents(record: Mapping[str, Any]) -> str:
     verify, frames = record["verify"], record["frames"]
+    later = [f for f in record["failures"] if not f["blurred"]]
     lines = [
         f"Unresolved: a face at {e['box']} in frame {e['frame']}" for e in verify["unresolved"]
     ]
     lines += [f"Could not be checked: frame {f}" for f in verify["frames_unchecked"]]
-    lines += [
-        f"Found after rendering and blurred: frame {e['frame']}, box {e['box']}"
-        for e in verify["found_and_blurred"]
-    ]
-    lines += [
-        f"Frame {f['frame']}, {f['person']}{', blurred' if f['blurred'] else ''}: {f['reason']}"
-        for f in record["failures"]
-    ]
-    lines += [f"The detector failed: frame {f}, blurred" for f in frames["detector_failed_blurred"]]
+    lines += [f"From frame {f['frame']} on: {f['reason']}" for f in later]
     lines += [
         f"Cannot be decoded: frame {f}, the one before is repeated"
         for f in frames["undecodable_repeated"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -51,24 +52,34 @@ def page(title: str, body: str) -> str:
 
 def thumbnails(path: Path) -> str:
     """Return a strip of a few frames of a video, or of a picture, as HTML with the pixels in it."""
-    figures = "".join(
-        f'<figure><img src="{data}" alt="{html.escape(caption or path.name)}">'
+    return figures(_pictures(path), path.name)
+
+
+def figures(pictures: Sequence[tuple[str, UInt8Array]], name: str = "") -> str:
+    """Return a strip of pictures with captions, as HTML with the pixels in it.
+
+    Args:
+        pictures: caption, and ``(H, W, 3)`` uint8 RGB.
+        name: described in place of an empty caption.
+    """
+    parts = "".join(
+        f'<figure><img src="{_embedded(picture)}" alt="{html.escape(caption or name)}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, data in _pictures(path)
+        for caption, picture in pictures
     )
-    return f'<div class="strip">{figures}</div>'
+    return f'<div class="strip">{parts}</div>'
 
 
-def _pictures(path: Path) -> list[tuple[str, str]]:
-    """Return captions and data addresses."""
+def _pictures(path: Path) -> list[tuple[str, UInt8Array]]:
+    """Captions and pictures."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        return [] if picture is None else [("", _embedded(picture[..., ::-1]))]
+        return [] if picture is None else [("", picture[..., ::-1])]
     with VideoReader(path) as reader:
         count = min(_THUMBNAILS, len(reader))
         wanted = np.unique(np.linspace(0, len(reader) - 1, count).astype(int)).tolist()
         times = reader.times
-        return [(f"frame {i}, {float(times[i]):.2f} s", _embedded(reader.frame(i))) for i in wanted]
+        return [(f"frame {i}, {float(times[i]):.2f} s", reader.frame(i)) for i in wanted]
 
 
 def _embedded(frame: UInt8Array) -> str:

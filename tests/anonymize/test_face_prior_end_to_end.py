@@ -19,6 +19,7 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators.face_prior.fast import FastSynthesis
+from dp3_lightning.reports.anonymized import write_report
 from dp3_lightning.video import VideoReader, write_video
 from tests.anonymize.anonymize_fixtures import decoded, leftovers, settings
 
@@ -92,6 +93,10 @@ def test_every_face_is_drawn_and_told(run: Run) -> None:
     assert record["pseudonyms"]["from"] == "seed"
     assert not leftovers(run.output.parent)
     json.dumps(record)
+    (face,) = run.outcome.people.values()
+    assert face.shape[2] == 3
+    assert face.shape[0] in (256, 512)
+    assert "None of them exists" in write_report(run.output, run.outcome.people).read_text()
 
 
 def test_faces_are_others_and_what_is_far_away_stays(run: Run) -> None:

@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.quality.diversity import agreed_values, pooled_targets
 from benchmarks.quality.face_prior import Work, digest_of
 from benchmarks.quality.identities import (
+    JUDGING,
     Judge,
     MobileFaceNet,
+    deciding,
     identity_values,
     judges_at_hand,
     threshold_of,
@@ -202,7 +205,7 @@ def test_a_judge_compares_with_its_own_threshold() -> None:
     assert all(map(math.isnan, identity_values(SFACE, real[:1], real[:1]).values()))
     distance = Judge("dlib", SFaceEmbedder(), by_distance=True)
     assert identity_values(distance, real, real + 0.1)["dlib"] == pytest.approx(0.8)
-    assert threshold_of("dlib").origin == "documented"
+    assert threshold_of("dlib", Path("none.json")).origin == "documented"
 
 
 def test_draws_of_one_person_are_not_told_apart() -> None:
@@ -211,6 +214,34 @@ def test_draws_of_one_person_are_not_told_apart() -> None:
     assert told_apart(SFACE, people[[0, 0, 0]]) == 0
     assert told_apart(SFACE, people[[0, 0, 1]]) == pytest.approx(2 / 3)
     assert math.isnan(told_apart(SFACE, people[:1]))
+
+
+def test_both_judges_must_tell_draws_apart() -> None:
+    dlib, other = (Judge(name, SFaceEmbedder()) for name in JUDGING)
+    people = [*np.eye(4)[:3], None]
+    found = {dlib.name: people, other.name: [people[0], people[0], people[1], people[2]]}
+    values = agreed_values([dlib, other], found)
+    assert values == {"both judges told apart": pytest.approx(2 / 3), "both judges draws": 3}
+    assert agreed_values([dlib], found)["both judges told apart"] == 1
+    alone = {dlib.name: [people[0], None]}
+    assert agreed_values([dlib], alone)["both judges told apart"] is None
+
+
+def test_without_a_judge_nothing_is_decided() -> None:
+    judges = [Judge(name, SFaceEmbedder()) for name in ("SFace", *JUDGING)]
+    assert [judge.name for judge in deciding(judges)] == list(JUDGING)
+    with pytest.raises(ValueError, match=r"Without MobileFaceNet .*npm pack"):
+        deciding(judges[:2])
+
+
+def test_diversity_is_judged_over_all_faces() -> None:
+    faces = [{"dlib told apart": 1.0}, {"dlib told apart": 0.7}, {"dlib told apart": None}]
+    (row,) = pooled_targets(faces, ["dlib"])
+    assert row["met"]
+    assert row["measured"] == "0.85 (0.7 to 1), 2 faces"
+    (row,) = pooled_targets([*faces, {"dlib told apart": 0.1}], ["dlib"])
+    assert row["met"] is False
+    assert pooled_targets([{}], ["dlib"])[0]["met"] is None
 
 
 def test_another_file_is_no_mobilefacenet(tmp_path: Path) -> None:
