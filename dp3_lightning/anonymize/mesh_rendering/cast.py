@@ -33,8 +33,8 @@ _MOST_CHANGE = np.array([5.0, 2.0, 2.0])  # CIELAB, of the light in one track
 _MOST_SHIFT = np.array([5.0, 6.0, 6.0])
 # Measured on 252 CelebA faces laid over themselves: what the seam of the right face says, and how
 # much of a seam's difference is the face's (necks lie in shade).
-_SEAM_BIAS, _SEAM_SHARE = np.array([-1.2, -0.2, 0.7]), np.array([0.5, 0.7, 0.7])
-_SIZES = ((65.0, 256), (130.0, 512), (float("inf"), 1024))  # outer eyes on screen: drawn size
+_SEAM_BIAS, _SEAM_SHARE = np.array([-1.2, -0.2, 0.7]), np.array([0.2, 0.7, 0.7])
+_SIZES = ((36.0, 256), (95.0, 512), (float("inf"), 1024))  # outer eyes on screen: drawn size
 
 FrameAt = Callable[[int], UInt8Array]
 

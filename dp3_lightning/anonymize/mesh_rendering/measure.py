@@ -21,6 +21,7 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 
 _LEAST_OVERLAP = 0.35  # intersection over union of the mesh's bounds and the planned box
 _ROLLS = (0.0, 0.6, -0.6, 1.2, -1.2, np.pi, 2.2, -2.2)  # radians, tried where none is known
+_QUANTILES = np.array([0.75, 0.5, 0.5])  # skin in light, not in the shade of the chin
 _RING = (1.12, 1.45)  # of the outline: where skin is measured, outside what will be covered
 _SMALLEST = 400.0  # pixels of longer side above which skin is measured on a smaller copy
 
@@ -113,8 +114,8 @@ def _surroundings(
     """Measure the skin around a face.
 
     Returns:
-        Median CIELAB of it, the share of the surroundings that it is, and how strong the strongest
-        colours there are.
+        CIELAB of it (lightness of the upper quarter, medians of a and b), the share of the
+        surroundings that it is, and how strong the strongest colours there are.
     """
     outline = scaled_outline(points, _RING[1])
     low = np.maximum(np.floor(outline.min(0)), 0).astype(int)
@@ -147,7 +148,7 @@ def _surroundings(
         return np.zeros(3), coverage, chroma
     order = np.argsort(seen, axis=0)
     sums = np.cumsum(weights[order], axis=0)
-    middle = (sums < sums[-1] / 2).sum(0)
+    middle = (sums < sums[-1] * _QUANTILES).sum(0)
     skin = np.array([seen[order[middle[c], c], c] for c in range(3)])
     return skin, coverage, chroma
 
