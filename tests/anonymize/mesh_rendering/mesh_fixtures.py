@@ -8,9 +8,10 @@ import torch
 
 from dp3_lightning.anonymize.mesh_rendering.cast import Casting
 from dp3_lightning.anonymize.mesh_rendering.motion import RawMotion, TrackMotion, track_motion
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person, motion_values
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
 from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
 from dp3_lightning.anonymize.mesh_rendering.role import Role
+from dp3_lightning.anonymize.mesh_rendering.wishes import motion_values
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.faces.appearance import scaled_outline
 from dp3_lightning.faces.expression import expression_signals, place, pose_angles
