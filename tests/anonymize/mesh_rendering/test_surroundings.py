@@ -10,6 +10,7 @@ from dp3_lightning.anonymize.mesh_rendering.surroundings import context_of
 from dp3_lightning.faces.expression import five_points
 from tests.anonymize.mesh_rendering.mesh_fixtures import SIZE, bounds, painted, posed
 
+
 def scene(box: tuple[float, ...], size: tuple[int, int], grey: int = 100) -> np.ndarray:
     """One grey, and magenta wherever a pixel touches the box."""
     frame = np.full((*size, 3), grey, np.uint8)
