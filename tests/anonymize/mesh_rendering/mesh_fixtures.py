@@ -52,7 +52,7 @@ def bounds(mesh: np.ndarray, margin: float = 2.0) -> tuple[float, float, float, 
 def painted(
     mesh: np.ndarray, size: tuple[int, int] = SIZE, color: tuple[int, int, int] = MAGENTA
 ) -> np.ndarray:
-    """A frame with smooth texture and a face of one colour, nose and lips beside its outline too."""
+    """A frame with smooth texture and a face of one colour, with all that its mesh covers."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 200, (size[0] // 16, size[1] // 16, 1)).repeat(3, 2).astype(np.uint8)
     frame = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
