@@ -234,7 +234,7 @@ def test_keys_of_another_skin_never_change_the_skin_of_a_frame() -> None:
 
 
 def test_mouths_show_the_expression_and_nothing_of_the_rest() -> None:
-    casting, role, _, frames = speaking()
+    casting, role, _, _ = speaking()
     rest = expression_signals(role.person.frontal)[SIGNALS.index("mouth_open")]
     spoken = 0
     for at in role.keys:
@@ -252,7 +252,7 @@ def test_mouths_show_the_expression_and_nothing_of_the_rest() -> None:
 
 
 def test_key_pictures_held_are_few_and_come_back_alike() -> None:
-    casting, role, painter, _ = speaking(60)
+    casting, role, _, _ = speaking(60)
     role.painter = FlatPainter(color=(180, 130, 110))  # type: ignore[assignment]
     role._rests.clear()
     counted: Any = role.painter
@@ -274,7 +274,7 @@ def test_key_pictures_held_are_few_and_come_back_alike() -> None:
 
 
 def test_key_pictures_are_fitted_to_the_rest_that_shows_most() -> None:
-    casting, role, painter, frames = speaking(yaw=80.0)
+    casting, role, _, frames = speaking(yaw=80.0)
     assert len(role.poses) >= 2
     tones = [(200, 150, 125), (150, 100, 75), (110, 70, 50), (60, 40, 30)]
     role._rests = {n: FlatPainter(color=tones[n]).face() for n in range(len(role.poses))}
