@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from dp3_lightning.anonymize.mesh_rendering import film_texture
 from dp3_lightning.anonymize.mesh_rendering.blend import Cover, cover
 from dp3_lightning.anonymize.mesh_rendering.film_texture import (
     FilmTexture,
@@ -200,6 +203,27 @@ def test_pixels_of_the_hole_change_nothing() -> None:
         painted = real.copy()
         painted[hole] = values
         assert fit_film_texture([(painted, drawn, found)]) == expected
+
+
+def test_no_filter_is_given_a_pixel_of_the_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+    for name in ("edge_width", "grain_of"):
+        measure = getattr(film_texture, name)
+
+        def spied(levels: np.ndarray, *rest: Any, measure: Any = measure) -> float:
+            given.append(levels.tobytes())
+            return float(measure(levels, *rest))
+
+        monkeypatch.setattr(film_texture, name, spied)
+    real, drawn, found = view(film(shapes(1.8, 3.0)), colored(shapes(0.7, seed=3)))
+    seen = []
+    for value in (0, 255):
+        real[found.alpha > 0] = value
+        given.clear()
+        fit_film_texture([(real, drawn, found)])
+        seen.append(list(given))
+    assert len(seen[0]) > 10
+    assert seen[0] == seen[1]
 
 
 def test_drawn_pixels_beside_the_face_change_nothing() -> None:

@@ -232,12 +232,11 @@ def test_mouth_and_eyes_keep_their_contrast() -> None:
 
 def test_the_picture_at_rest_may_have_another_pose_and_size() -> None:
     rest, face = in_color(SKIN), in_color((SKIN[0] + 12, SKIN[1], SKIN[2]))
-    elsewhere = replace(
-        rest,
-        picture=np.where(np.arange(512)[None, :, None] < 150, 0, SKIN).astype(np.uint8)
-        + np.zeros((512, 1, 3), np.uint8),
-        mesh=rest.mesh * [1.2, 1.6, 1] + [190, 60, 0],
-    )
+    mesh = rest.mesh * [1.2, 1.6, 1] + [190, 60, 0]
+    picture = np.zeros((512, 512, 3), np.uint8)
+    x0, y0, x1, y1 = (int(v) for v in bounds(mesh, 8))
+    picture[y0:y1, x0:x1] = SKIN
+    elsewhere = replace(rest, picture=picture, mesh=mesh)
     fitted = matched(face, elsewhere, WEIGHTS)
     assert np.abs(at_points(fitted, MEETING) - SKIN).max() <= 2
     assert fitted.picture.shape == (256, 256, 3)
