@@ -172,8 +172,11 @@ def test_a_film_as_sharp_as_the_face_leaves_it_as_it_is() -> None:
 def test_several_frames_decide_together() -> None:
     drawn = colored(shapes(0.7, seed=3))
     soft, sharp = (view(film(shapes(sigma)), drawn) for sigma in (2.6, 0.7))
-    assert fit_film_texture([soft, soft, sharp]) == fit_film_texture([soft])
-    assert fit_film_texture([sharp, soft, sharp]) == fit_film_texture([sharp])
+    assert fit_film_texture([sharp, soft, soft]) == fit_film_texture([soft])
+    assert fit_film_texture([soft, sharp, sharp]) == fit_film_texture([sharp])
+    blurred = view(film(shapes(2.6)), colored(shapes(2.4, seed=3)))
+    assert fit_film_texture([blurred]) != fit_film_texture([soft])
+    assert fit_film_texture([blurred, soft, soft]) == fit_film_texture([soft])
 
 
 @pytest.mark.parametrize("kind", ["nothing", "no view", "flat film", "flat face"])

@@ -254,7 +254,7 @@ def grown(latents: np.ndarray, young: np.ndarray, mouth: np.ndarray) -> np.ndarr
     """Meshes whose nose and jaw shrink along one direction, and whose mouth opens along another."""
     reference = LatentModel.load().reference
     faces = np.repeat(reference[None], len(latents), 0)
-    age, opening = latents @ young, np.abs(latents @ mouth) * 0.1
+    age, opening = latents @ young, 0.1 * (latents @ mouth)
     faces[:, 2, 1] -= 0.02 * age  # nose
     faces[:, [14, 87, 317], 1] += opening[:, None]
     faces[:, 152, 1] += -0.05 * age + 0.9 * opening  # the jaw goes down with the lower lip
