@@ -39,6 +39,7 @@ _SEAM_BIAS, _SEAM_SHARE = np.array([-1.2, -0.2, 0.7]), np.array([0.2, 0.7, 0.7])
 # Distance of the outer eyes on screen up to which a drawn size will do; larger if that is too soft.
 _SIZES = ((60.0, 256), (120.0, 512), (float("inf"), 1024))
 _TOO_SOFT = -0.3  # step of sharpening
+_ENLARGED = 0.15  # of a drawn size: distance of the outer eyes from which its pixels show
 
 FrameAt = Callable[[int], UInt8Array]
 
@@ -117,7 +118,8 @@ class Casting:
         self._fit_colors(role, usable, frame_at)
         if self.match_colors:
             role.texture = self._film_texture(role, usable, frame_at)
-            if role.texture.step < _TOO_SOFT and len(sizes) > 1:
+            enlarged = scale > _ENLARGED * sizes[0]
+            if enlarged and role.texture.step < _TOO_SOFT and len(sizes) > 1:
                 role = replace(role, painter=self.painter_of(sizes[1]))
                 role.texture = self._film_texture(role, usable, frame_at)
         return role

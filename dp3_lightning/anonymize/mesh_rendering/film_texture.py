@@ -19,12 +19,12 @@ _EDGE = 6.0  # levels a pixel from which a gradient is an edge
 _WINDOW = 0.045  # of half the face's height: one edge in it is measured
 _LEAST_EDGES = 12
 _REACH = 0.75  # of half the face's height: how far around the face the film is looked at
-_STEPS = (-0.6, -0.4, -0.2, 0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2, 2.7)
+_STEPS = (-0.4, -0.2, 0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2, 2.7)
 _TOWARDS = 0.6  # of the way from the drawn face's edges to the film's, as faces are not hair
 _UNSHARP_SIGMA = 1.1  # pixels
 _LEAST_GRAIN, _MOST_GRAIN = 1.2, 12.0  # levels; less is what compression leaves
 # Pixels of blur before edges of grainy films are measured: at no grain, for each level, at most.
-_CALM, _CALM_FROM = (0.9, 0.25, 2.4), 0.5
+_CALM, _CALM_FROM = (0.9, 0.25, 2.4), 1.5  # below lies what compression leaves
 _FLAT = 3.0  # levels a pixel below which a neighbourhood is flat
 
 
