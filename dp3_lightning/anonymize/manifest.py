@@ -6,16 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning import WEAK
+from dp3_lightning.anonymize.provenance import tool_commit
 from dp3_lightning.anonymize.rendered import Failure
 from dp3_lightning.anonymize.verify import Checked
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.whole_files import write_json
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+_READABLE = (1, 2)  # in version 1, `safe` was true or false
 UNRESOLVED = 3  # exit code
+Verdict = Literal["checked", "not checked", "faces left"]
 
 
 @dataclass
@@ -30,10 +34,12 @@ class Outcome:
         failures: what was blurred because something failed.
         repeated: frames that cannot be decoded; the one before stands in their place.
         n_checked: frames in which faces were detected after rendering.
-        blurred: faces found then that nobody had planned; they were blurred.
+        blurred: faces found then that were not covered; they were blurred.
         unresolved: those still found afterwards.
         unchecked: frames in which that detection failed.
-        distances: track to distances between drawn and real face.
+        distances: track to distances between the face in the result and the real one.
+        not_comparable: track to looks at which there was nothing to compare.
+        is_verified: whether faces were looked for after rendering at all.
         redraws: person to the number of drawn people that were refused as too alike.
     """
 
@@ -49,16 +55,25 @@ class Outcome:
     unchecked: list[int] = field(default_factory=list)
     distances: dict[int, list[float]] = field(default_factory=dict)
     redraws: dict[str, int] = field(default_factory=dict)
+    not_comparable: dict[int, int] = field(default_factory=dict)
+    is_verified: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        """``checked`` (no face is known to be left), ``not checked`` (in some frames or all)."""
+        if self.unresolved:
+            return "faces left"
+        return "checked" if self.is_verified and not self.unchecked else "not checked"
 
     @property
     def safe(self) -> bool:
-        """Whether no face is known to be left."""
-        return not self.unresolved and not self.unchecked
+        """Whether all frames were checked and no face is known to be left."""
+        return self.verdict == "checked"
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when faces may be left."""
-        return 0 if self.safe else UNRESOLVED
+        """0, also for a run whose check was switched off; 3 when faces may be left."""
+        return UNRESOLVED if self.unresolved or self.unchecked else 0
 
     def add_checked(self, checked: Checked) -> None:
         """Take in what re-detection found."""
@@ -72,6 +87,11 @@ class Outcome:
         for number, values in distances.items():
             self.distances.setdefault(number, []).extend(values)
 
+    def add_not_comparable(self, looks: Mapping[int, int]) -> None:
+        """Take in looks at which there was nothing to compare."""
+        for number, count in looks.items():
+            self.not_comparable[number] = self.not_comparable.get(number, 0) + count
+
     def add(self, other: Outcome) -> None:
         """Take in what happened in other frames."""
         self.n_drawn += other.n_drawn
@@ -84,13 +104,17 @@ class Outcome:
         self.unchecked += other.unchecked
         self.redraws |= other.redraws
         self.add_distances(other.distances)
+        self.add_not_comparable(other.not_comparable)
 
     def alike(self, plan: Plan, threshold: float) -> dict[int, float]:
-        """Tracks whose drawn face passes for the real person, with the least distance."""
+        """Tracks whose face in the result passes for the real person, with the least distance.
+
+        One look in which it does is enough. Black faces show nobody.
+        """
         return {
             number: min(values)
             for number, values in self.distances.items()
-            if plan.tracks[number].action == "generate" and min(values) < threshold
+            if plan.tracks[number].action in ("generate", "blur") and min(values) < threshold
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +126,8 @@ class Outcome:
         """The reverse of :meth:`as_dict`; other keys are left out."""
         known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
         known["failures"] = [Failure(**f) for f in known.get("failures", [])]
-        known["distances"] = {int(k): v for k, v in known.get("distances", {}).items()}
+        for name in ("distances", "not_comparable"):
+            known[name] = {int(k): v for k, v in known.get(name, {}).items()}
         for name in ("blurred", "unresolved"):
             known[name] = [(int(f), list(box)) for f, box in known.get(name, [])]
         return cls(**known)
@@ -124,24 +149,26 @@ def manifest_of(
     drawing: Mapping[str, Any],
     settings: Mapping[str, Any],
     identity: Mapping[str, Any],
+    detectors: Mapping[str, Any],
+    pseudonyms: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the record of a finished run: settings, hashes, tracks, checks; no pixels."""
     from dp3_lightning import __version__
 
     tracks = [
-        _track_record(track, outcome.distances.get(number, []), drawing)
-        for number, track in enumerate(plan.tracks)
+        _track_record(track, number, outcome, drawing) for number, track in enumerate(plan.tracks)
     ]
     people = settings["people"]
-    origin = "seed" if people["seed"] is not None else "random"
     return {
         "version": MANIFEST_VERSION,
         "tool": f"dp3_lightning {__version__}",
+        "tool_commit": tool_commit(),
         "source": {"name": source.name, "sha256": source_sha256},
         "output": {"name": output.name, "sha256": output_sha256},
         "generator": dict(drawing),
         "pseudonyms": {
-            "from": origin,
+            "from": " and ".join(sorted(set(pseudonyms.values()))) or "nobody is drawn",
+            "people": dict(pseudonyms),
             "repeatable": people["seed"] is not None,
             "key_given": people["pseudonym_key_given"],
         },
@@ -158,7 +185,10 @@ def manifest_of(
             "drawn": outcome.n_drawn,
             "carried": outcome.n_carried,
             "people_refused_as_too_alike": outcome.redraws,
+            "weak_blurred": [t.person for t in plan.tracks if t.reason.startswith(WEAK)],
+            "weak_ignored": {str(frame): faces for frame, faces in plan.ignored.items()},
         },
+        "detectors": dict(detectors),
         "tracks": tracks,
         "failures": [asdict(failure) for failure in outcome.failures],
         "verify": {
@@ -168,13 +198,14 @@ def manifest_of(
             "frames_unchecked": outcome.unchecked,
         },
         "identity": dict(identity),
-        "safe": outcome.safe,
+        "safe": outcome.verdict,
     }
 
 
 def _track_record(
-    track: PlannedTrack, distances: list[float], drawing: Mapping[str, Any]
+    track: PlannedTrack, number: int, outcome: Outcome, drawing: Mapping[str, Any]
 ) -> dict[str, Any]:
+    distances = outcome.distances.get(number, [])
     without_network = track.action == "generate" and not drawing["weights_sha256"]
     return {
         "person": track.person,
@@ -187,6 +218,7 @@ def _track_record(
             if distances
             else None
         ),
+        "looks_not_comparable": outcome.not_comparable.get(number, 0),
     }
 
 
@@ -214,7 +246,20 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
         data = json.loads(manifest_path(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return data if isinstance(data, dict) and data.get("version") == MANIFEST_VERSION else None
+    return data if isinstance(data, dict) and data.get("version") in _READABLE else None
+
+
+def is_as_safe_as_asked(record: Mapping[str, Any]) -> bool:
+    """Whether an output was checked, or was not to be, and no face is known to be left.
+
+    Args:
+        record: a manifest of any version.
+    """
+    safe = record["safe"]
+    if isinstance(safe, bool):  # version 1, which also called unchecked outputs safe
+        return safe
+    unwanted = not record["settings"]["check"]["verify"]
+    return bool(safe == "checked" or (safe == "not checked" and unwanted))
 
 
 def is_done(
@@ -237,7 +282,7 @@ def is_done(
         choices = record["generator"] == dict(drawing) and _comparable(
             record["settings"]
         ) == _comparable(settings)
-        return bool(same and whole and choices and record["safe"])
+        return bool(same and whole and choices and is_as_safe_as_asked(record))
     except (KeyError, TypeError):
         return False
 

@@ -34,9 +34,21 @@ class ScaledDetector(Protocol):
     """A detector that looks at pictures as they are; see ``CenterFace(max_side=None, ...)``."""
 
     name: str
-    family: str
-    smallest: float
-    files: dict[str, str]
+
+    @property
+    def family(self) -> str:
+        """Return the kind of the network."""
+        ...
+
+    @property
+    def smallest(self) -> float:
+        """Return the height in pixels of the smallest face that it finds."""
+        ...
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return hashes of its models."""
+        ...
 
     def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
         """Detect faces; see :class:`dp3_lightning.structures.FaceDetector`."""
@@ -75,8 +87,8 @@ class PyramidDetector:
     Args:
         detector: looks at pictures as they are, without shrinking or enlarging them.
         finest: largest scale at which a frame is looked at; 1 is its own size.
-        min_side: frames whose shorter side has fewer pixels are enlarged to it, as long as the longer
-            side stays within twice as many.
+        min_side: frames whose shorter side has fewer pixels are enlarged to it, as long as the
+            longer side stays within twice as many.
         turned: look at frames on their side and upside down, too.
 
     Attributes:

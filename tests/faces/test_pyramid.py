@@ -21,10 +21,10 @@ class Discs:
     """Finds white discs of 20 to 400 pixels, as networks find faces of some sizes only."""
 
     name, family, smallest = "discs", "discs", 20.0
-    files = {"discs": "00"}
 
     def __init__(self, low: float = 20, high: float = 400) -> None:
         self.low, self.high = low, high
+        self.files = {"discs": "00"}
         self.sizes: list[tuple[int, ...]] = []
 
     def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
