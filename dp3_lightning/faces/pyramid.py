@@ -27,6 +27,7 @@ _OVERLAP = 128  # pixels of tiles; larger faces are whole in the next level
 _BORDER, _COARSE_BORDER = 16, 32  # pixels that are mirrored at the frame's border
 _INSIDE = 0.3  # share of a face that is in the frame; less is a mirror image
 _TURNED_SIDE = 1280  # pixels of the longer side at which turned pictures are looked at
+_MOST_GAIN = 1.5  # scale up to which enlarging makes smaller faces findable
 _MOST_PIXELS = 40_000_000  # of patches that are held at a time
 
 
@@ -138,7 +139,7 @@ class PyramidDetector:
 
     def smallest_face(self, height: int, width: int) -> float:
         """Return the height in pixels of the smallest face that is found in frames of a size."""
-        return self.detector.smallest / self._finest(height, width)
+        return self.detector.smallest / min(self._finest(height, width), _MOST_GAIN)
 
     def _finest(self, height: int, width: int) -> float:
         enlarged = self.min_side * min(1 / min(height, width), 2 / max(height, width))

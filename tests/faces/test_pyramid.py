@@ -79,7 +79,7 @@ def test_small_frames_are_enlarged_but_not_without_end() -> None:
     detector = PyramidDetector(discs)
     (found,) = detector([frame_with([(60, 60, 14)], (120, 160))])
     assert len(found) == 1
-    assert detector.smallest_face(120, 160) == pytest.approx(20 * 120 / 320)
+    assert detector.smallest_face(120, 160) == pytest.approx(20 / 1.5)
     assert detector.smallest_face(2160, 3840) == 20
     detector([np.zeros((1, 2000, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)])
     assert max(max(size) for size in discs.sizes) < 2100
