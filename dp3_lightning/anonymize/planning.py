@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from dp3_lightning.faces.analysis import (
 )
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.tracker import link_detections, pairwise_iou, smooth_boxes
-from dp3_lightning.structures import Detection, FaceDetector, FloatArray, Track, UInt8Array
+from dp3_lightning.structures import FaceDetector, FloatArray, Track, UInt8Array
 from dp3_lightning.video import VideoReader
 
 # Where a face was not detected it may have moved otherwise than in between: the box grows with the
@@ -30,8 +30,7 @@ from dp3_lightning.video import VideoReader
 _DRIFT = 0.5
 _DRIFT_OF_MOTION = 0.5
 _DRIFT_LIMIT = 0.3
-_MISSED = 0.5  # share of a found face below which no planned one explains it
-WEAK, FOUND = "weak but lasting", "found by the check after rendering"
+WEAK = "weak but lasting"
 _MOVES_ON = 3  # frames for which a face is taken to move on as it did, beyond a track's ends
 
 
@@ -153,11 +152,11 @@ def _plan(
     found = link_detections(detections, breaks, max_gap=gap)
     scores = {id(track): _best_score(track, analysis) for track in found}
     sure = [track for track in found if scores[id(track)] >= options.start_score]
-    tracks = [_planned(track, breaks, gap, rate, analysis.n_frames, options) for track in sure]
+    tracks = [planned_track(track, breaks, gap, rate, analysis.n_frames, options) for track in sure]
     for track in found:
         is_weak = scores[id(track)] < options.start_score
-        if is_weak and _lasts(track, analysis.n_frames, options):
-            weak = _planned(track, breaks, gap, rate, analysis.n_frames, options)
+        if is_weak and lasts(track, analysis.n_frames, options):
+            weak = planned_track(track, breaks, gap, rate, analysis.n_frames, options)
             if not _explained(track, tracks):
                 weak.action = "blur"
                 weak.reason = f"{WEAK}: best score {scores[id(track)]:.2f}"
@@ -179,7 +178,7 @@ def _plan(
     return plan
 
 
-def _lasts(track: Track, n_frames: int, options: PlanOptions) -> bool:
+def lasts(track: Track, n_frames: int, options: PlanOptions) -> bool:
     """Whether a weak track was detected in enough frames to be somebody."""
     enough = min(options.weak_frames, n_frames)
     return enough > 0 and int(track.detected.sum()) >= enough
@@ -195,37 +194,6 @@ def _explained(track: Track, others: Sequence[PlannedTrack]) -> bool:
     return True
 
 
-def found_tracks(
-    plan: Plan, found: Sequence[tuple[int, Sequence[float]]], rate: float, options: PlanOptions
-) -> list[PlannedTrack]:
-    """Return tracks of faces that were found after rendering and that no plan covered.
-
-    What was found in a few frames is there in the frames between, too.
-
-    Args:
-        plan: by which the frames were rendered.
-        found: number of the frame and box.
-        rate: frames per second.
-        options: how detections become tracks.
-    """
-    detections: list[list[Detection]] = [[] for _ in range(plan.n_frames)]
-    for frame, box in found:
-        planned = [b for _, b in plan.boxes_at(frame)]
-        if covered_share(box, planned) < _MISSED:
-            x0, y0, x1, y1 = (float(v) for v in box)
-            detections[frame].append(Detection((x0, y0, x1, y1), 1.0))
-    gap = round(options.max_gap * rate)
-    breaks = sorted({*plan.cuts, *plan.lost, *(i + 1 for i in plan.lost)})
-    tracks: list[PlannedTrack] = []
-    for track in link_detections(detections, breaks, max_gap=gap):
-        if _lasts(track, plan.n_frames, replace(options, weak_frames=max(options.weak_frames, 1))):
-            planned_track = _planned(track, breaks, gap, rate, plan.n_frames, options)
-            planned_track.person, planned_track.action = f"found-{len(tracks) + 1}", "blur"
-            planned_track.reason = FOUND
-            tracks.append(planned_track)
-    return tracks
-
-
 def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     best = 0.0
     for offset in np.flatnonzero(track.detected):
@@ -235,7 +203,7 @@ def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     return best
 
 
-def _planned(
+def planned_track(
     track: Track,
     breaks: Sequence[int],
     gap: int,

@@ -12,6 +12,7 @@ import numpy as np
 
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.found_tracks import found_tracks
 from dp3_lightning.anonymize.manifest import (
     Outcome,
     manifest_of,
@@ -20,7 +21,7 @@ from dp3_lightning.anonymize.manifest import (
 )
 from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.anonymize.planning import found_tracks, plan_video
+from dp3_lightning.anonymize.planning import plan_video
 from dp3_lightning.anonymize.renderers import Renderer, renderer_for
 from dp3_lightning.anonymize.settings import (
     Settings,

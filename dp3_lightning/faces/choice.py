@@ -7,7 +7,8 @@ from typing import Any
 
 from dp3_lightning.faces.detector import CenterFace
 from dp3_lightning.faces.dsfd import DSFD
-from dp3_lightning.faces.pyramid import PyramidDetector, UnionDetector
+from dp3_lightning.faces.pyramid import PyramidDetector
+from dp3_lightning.faces.union import UnionDetector
 from dp3_lightning.faces.yunet import YuNet
 from dp3_lightning.structures import FaceDetector
 

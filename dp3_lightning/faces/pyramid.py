@@ -6,9 +6,9 @@ resolution, for small faces, and shrunk threefold again and again, for large one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from dp3_lightning.structures import Detection, UInt8Array
 
 _STEP = 3.0  # from one level to the next
 _COARSEST = 320  # pixels of the longer side at which levels end
+# Pixels of a level, in tiles or whole, that the finer one shows three times as large and as well:
+# what only the coarser one sees there is a face where it is sure.
+_SEEN_FINER, _SEEN_FINER_WHOLE, _SURE = 40.0, 70.0, 0.7
 _LARGEST = 600.0  # pixels of a level; larger faces are left to the next one
 _MULTIPLE = 32
 _TILE = 1536  # pixels; memory is bounded by the tile, not by the frame
@@ -68,6 +71,7 @@ class _Patch:
         turns: quarter turns, counter-clockwise, of the level.
         level: ``(height, width)`` of the level after turning.
         is_coarsest: whether no further level follows.
+        seen_finer: pixels; smaller faces are the finer level's to find.
     """
 
     pixels: UInt8Array
@@ -77,6 +81,7 @@ class _Patch:
     turns: int
     level: tuple[int, int]
     is_coarsest: bool
+    seen_finer: float
 
 
 class PyramidDetector:
@@ -156,15 +161,18 @@ class PyramidDetector:
     def _patches(self, frame: UInt8Array) -> Iterator[_Patch]:
         height, width = frame.shape[:2]
         scales = level_scales(height, width, self._finest(height, width))
+        finer = 0.0
         for number, scale in enumerate(scales):
             level, along = _resized(frame, scale)
             last = number == len(scales) - 1
             border = _BORDER if number == 0 else _COARSE_BORDER
-            yield from _tiles(level, along, border, 0, last)
+            yield from _tiles(level, along, border, 0, last, finer)
             if self.turned and (last or max(level.shape[:2]) <= _TURNED_SIDE):
                 for turns in (1, 2, 3):
                     turned = np.ascontiguousarray(np.rot90(level, turns))
-                    yield from _tiles(turned, along, border, turns, last)
+                    yield from _tiles(turned, along, border, turns, last, finer)
+            is_whole = max(level.shape[:2]) + 2 * border <= _TILE
+            finer = _SEEN_FINER_WHOLE if is_whole else _SEEN_FINER
 
 
 def level_scales(height: int, width: int, finest: float) -> list[float]:
@@ -193,7 +201,12 @@ def _resized(frame: UInt8Array, scale: float) -> tuple[UInt8Array, tuple[float, 
 
 
 def _tiles(
-    level: UInt8Array, scale: tuple[float, float], border: int, turns: int, last: bool
+    level: UInt8Array,
+    scale: tuple[float, float],
+    border: int,
+    turns: int,
+    last: bool,
+    finer: float,
 ) -> Iterator[_Patch]:
     """Cut a level, mirrored outwards at its border, into tiles that overlap."""
     height, width = level.shape[:2]
@@ -211,7 +224,7 @@ def _tiles(
             inner = (x0 > 0, y0 > 0, x1 < columns[-1][1], y1 < rows[-1][1])
             pixels = np.ascontiguousarray(wide[y0:y1, x0:x1])
             corner = (x0 - border, y0 - border)
-            yield _Patch(pixels, corner, scale, inner, turns, (height, width), last)
+            yield _Patch(pixels, corner, scale, inner, turns, (height, width), last, finer)
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
@@ -228,6 +241,8 @@ def _spans(length: int) -> list[tuple[int, int]]:
 def _is_whole(face: Detection, patch: _Patch) -> bool:
     """Whether a face is the level's to report: not cut by a tile, too large, or a mirror image."""
     x0, y0, x1, y1 = face.box
+    if max(x1 - x0, y1 - y0) < patch.seen_finer and face.score < _SURE:
+        return False
     height, width = patch.pixels.shape[:2]
     left, top, right, bottom = patch.inner
     cut = (left and x0 < 2) or (top and y0 < 2)
@@ -260,41 +275,3 @@ def _point(x: float, y: float, patch: _Patch) -> tuple[float, float]:
         x, y = height - y, x
         height, width = width, height
     return x / patch.scale[0], y / patch.scale[1]
-
-
-class UnionDetector:
-    """Reports every face that one of several detectors finds, once.
-
-    Args:
-        detectors: the first one is the main one: the check takes a detector of another family.
-
-    Attributes:
-        name: encodes everything that changes the answers.
-        family: of the main detector.
-        files: hashes of all models.
-
-    Raises:
-        ValueError: no detectors.
-    """
-
-    def __init__(self, detectors: Sequence[Any]) -> None:
-        if not detectors:
-            raise ValueError("Expected at least one detector in `detectors`, got none.")
-        self.detectors = list(detectors)
-        self.name = "+".join(detector.name for detector in self.detectors)
-        self.family = str(getattr(self.detectors[0], "family", ""))
-        self.files: dict[str, str] = {}
-        for detector in self.detectors:
-            self.files |= getattr(detector, "files", {})
-        self.threshold = [getattr(detector, "threshold", None) for detector in self.detectors]
-
-    def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
-        """Detect faces; see :class:`dp3_lightning.structures.FaceDetector`."""
-        answers = [detector(frames) for detector in self.detectors]
-        frame_answers = zip(*answers, strict=True)
-        return [merge([face for part in parts for face in part]) for parts in frame_answers]
-
-    def smallest_face(self, height: int, width: int) -> float:
-        """Return the height in pixels of the smallest face that is found in frames of a size."""
-        asked = [d for d in self.detectors if hasattr(d, "smallest_face")]
-        return min((d.smallest_face(height, width) for d in asked), default=float("nan"))
