@@ -21,7 +21,7 @@ from dp3_lightning.structures import Detection, UInt8Array
 _STEP = 3.0  # from one level to the next
 _COARSEST = 320  # pixels of the longer side at which levels end
 # Pixels of a level, in tiles or whole, that the finer one shows three times as large and as well:
-# what only the coarser one sees there is a face where it is sure.
+# what only the coarser one sees there is a face where it is sure. So it is in turned pictures.
 _SEEN_FINER, _SEEN_FINER_WHOLE, _SURE = 40.0, 70.0, 0.7
 _LARGEST = 600.0  # pixels of a level; larger faces are left to the next one
 _MULTIPLE = 32
@@ -241,7 +241,8 @@ def _spans(length: int) -> list[tuple[int, int]]:
 def _is_whole(face: Detection, patch: _Patch) -> bool:
     """Whether a face is the level's to report: not cut by a tile, too large, or a mirror image."""
     x0, y0, x1, y1 = face.box
-    if max(x1 - x0, y1 - y0) < patch.seen_finer and face.score < _SURE:
+    is_doubtful = patch.turns > 0 or max(x1 - x0, y1 - y0) < patch.seen_finer
+    if is_doubtful and face.score < _SURE:
         return False
     height, width = patch.pixels.shape[:2]
     left, top, right, bottom = patch.inner
