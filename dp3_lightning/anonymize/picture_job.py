@@ -14,8 +14,14 @@ from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
 from dp3_lightning.anonymize.renderers import people_of, renderer_for
-from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
-from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.anonymize.settings import (
+    Settings,
+    checking_detector,
+    detectors_record,
+    identity_record,
+    recogniser,
+)
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
 from dp3_lightning.whole_files import replaced
@@ -87,6 +93,7 @@ def anonymize_picture(
     refuse_existing(source, output, settings.output.overwrite)
     picture = read_picture(source, settings.output.deep_color)
     sha256 = file_hash(source)
+    checker = checking_detector(settings.check, detector, plan is not None)
     if plan is None:
         plan = plan_picture(source, picture, detector, settings.plan)
     elif plan.sha256 != sha256:
@@ -96,25 +103,28 @@ def anonymize_picture(
     treatment = drawing.treatment or settings.render.fallback
     options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
     while True:
-        outcome = Outcome(n_frames=1)
+        outcome = Outcome(n_frames=1, is_verified=settings.check.verify)
         keyed = drawing.keyed(plan, settings.people)
         renderer = renderer_for(plan, drawing, styles, options, lambda _: picture, keyed=keyed)
         outcome.redraws = getattr(renderer, "redraws", {})
         rendered = renderer.render([picture], 0)
         outcome.n_drawn, outcome.failures = len(rendered.drawn), rendered.failures
+        hide_solid(rendered.frames, 0, plan)
         if settings.check.verify:
-            check = OutputCheck(plan, detector, settings.check.verify_score, treatment)
-            outcome.add_checked(check(rendered.frames, 0))
-        if embedder is None or drawing.generator is None:
+            drawn = drawing.generator is not None
+            check = OutputCheck(plan, checker, settings.check.verify_score, treatment, drawn)
+            outcome.add_checked(check(rendered.frames, 0, [picture]))
+        if embedder is None:
             break
-        outcome.add_distances(IdentityCheck(plan, embedder)([picture], rendered.frames, 0))
-        alike = outcome.alike(plan, embedder.threshold)
+        identity = IdentityCheck(plan, embedder)
+        outcome.add_distances(identity([picture], rendered.frames, 0))
+        outcome.add_not_comparable(identity.not_comparable)
+        alike = {} if drawing.treatment == "solid" else outcome.alike(plan, embedder.threshold)
         if not alike:
             break
-        plan = plan.with_blur(alike)
+        plan = plan.with_blur(alike, drawing.generator is None)
     outcome.people = people_of(renderer, plan)
     write_picture(output, rendered.frames[0])
-    identity = identity_record(embedder, why_not, drawing.generator is not None)
     record = manifest_of(
         plan,
         outcome,
@@ -124,7 +134,9 @@ def anonymize_picture(
         output_sha256=file_hash(output),
         drawing=drawing.describe(),
         settings=settings.recorded(),
-        identity=identity,
+        identity=identity_record(embedder, why_not),
+        detectors=detectors_record(plan, detector, checker if settings.check.verify else None),
+        pseudonyms=drawing.sources(plan, settings.people),
     )
     write_manifest(output, record)
     return outcome

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dp3_lightning.anonymize.coverage import COVERED, covered_share
 from dp3_lightning.anonymize.people import SAME_FACE_IOU, link_by_face, name_by_place
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
@@ -29,6 +30,7 @@ from dp3_lightning.video import VideoReader
 _DRIFT = 0.5
 _DRIFT_OF_MOTION = 0.5
 _DRIFT_LIMIT = 0.3
+WEAK = "weak but lasting"
 _MOVES_ON = 3  # frames for which a face is taken to move on as it did, beyond a track's ends
 
 
@@ -37,7 +39,9 @@ class PlanOptions:
     """How detections become tracks.
 
     Attributes:
-        start_score: a track needs one detection of at least this score.
+        start_score: a track needs one detection of at least this score to be drawn.
+        weak_frames: weaker tracks are blurred when they were detected in this many frames, or in
+            all frames of a shorter video, or of a picture; 0: they are left as they are.
         max_gap: seconds without a detection that are filled, and seconds that a track reaches
             before its first and after its last detection (not over a cut).
         reentry: seconds after which a face that is found again near where it was lost is somebody
@@ -51,6 +55,7 @@ class PlanOptions:
     """
 
     start_score: float = 0.5
+    weak_frames: int = 3
     max_gap: float = 0.5
     reentry: float = 2.0
     smooth_window: int = 9
@@ -58,7 +63,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         check_between(0, 1, start_score=self.start_score)
-        check_at_least(0, max_gap=self.max_gap, reentry=self.reentry)
+        check_at_least(0, max_gap=self.max_gap, reentry=self.reentry, weak_frames=self.weak_frames)
         check_at_least(1, smooth_window=self.smooth_window)
         check_above(0, min_generate_size=self.min_generate_size)
 
@@ -73,7 +78,8 @@ def plan_video(
 ) -> Plan:
     """Find every face of a video and decide what is done to it.
 
-    Detections of low score count inside a track that some frame is sure of. Gaps are filled from
+    Detections of low score count inside a track that some frame is sure of; tracks of low scores
+    alone are blurred when they last. Gaps are filled from
     both sides; tracks reach beyond their ends; nothing crosses a cut.
 
     Args:
@@ -144,11 +150,18 @@ def _plan(
     breaks = sorted({*analysis.breaks, *analysis.lost, *(i + 1 for i in analysis.lost)})
     detections = analysis.detections(0, analysis.n_frames)
     found = link_detections(detections, breaks, max_gap=gap)
-    sure = [track for track in found if _best_score(track, analysis) >= options.start_score]
-    tracks = [
-        _planned(track, breaks, gap, rate, analysis.n_frames, options)
-        for track in sorted(sure, key=lambda t: t.start)
-    ]
+    scores = {id(track): _best_score(track, analysis) for track in found}
+    sure = [track for track in found if scores[id(track)] >= options.start_score]
+    tracks = [planned_track(track, breaks, gap, rate, analysis.n_frames, options) for track in sure]
+    for track in found:
+        is_weak = scores[id(track)] < options.start_score
+        if is_weak and lasts(track, analysis.n_frames, options):
+            weak = planned_track(track, breaks, gap, rate, analysis.n_frames, options)
+            if not _explained(track, tracks):
+                weak.action = "blur"
+                weak.reason = f"{WEAK}: best score {scores[id(track)]:.2f}"
+                tracks.append(weak)
+    tracks.sort(key=lambda t: t.start)
     name_by_place(tracks, round(options.reentry * rate), analysis.breaks)
     plan = Plan(
         video=source.name,
@@ -165,6 +178,22 @@ def _plan(
     return plan
 
 
+def lasts(track: Track, n_frames: int, options: PlanOptions) -> bool:
+    """Whether a weak track was detected in enough frames to be somebody."""
+    enough = min(options.weak_frames, n_frames)
+    return enough > 0 and int(track.detected.sum()) >= enough
+
+
+def _explained(track: Track, others: Sequence[PlannedTrack]) -> bool:
+    """Whether planned tracks cover every detection of a track: parts of a face, found twice."""
+    for offset in np.flatnonzero(track.detected):
+        frame = track.start + int(offset)
+        around = [t.boxes[frame - t.start] for t in others if t.start <= frame < t.stop]
+        if covered_share(track.boxes[offset], around) < COVERED:
+            return False
+    return True
+
+
 def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     best = 0.0
     for offset in np.flatnonzero(track.detected):
@@ -174,7 +203,7 @@ def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     return best
 
 
-def _planned(
+def planned_track(
     track: Track,
     breaks: Sequence[int],
     gap: int,
@@ -254,6 +283,7 @@ def _ignored(plan: Plan, analysis: VideoAnalysis) -> dict[int, list[list[float]]
         planned = np.array([box for _, box in plan.boxes_at(frame)]).reshape(-1, 4)
         for face in faces:
             overlap = pairwise_iou(np.array([face[:4]]), planned)
-            if not len(planned) or overlap.max() < SAME_FACE_IOU:
+            alone = not len(planned) or overlap.max() < SAME_FACE_IOU
+            if alone and covered_share(face[:4], planned.tolist()) < COVERED:
                 ignored.setdefault(frame, []).append([round(v, 3) for v in face])
     return ignored

@@ -12,6 +12,7 @@ import numpy as np
 
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.found_tracks import found_tracks
 from dp3_lightning.anonymize.manifest import (
     Outcome,
     manifest_of,
@@ -19,11 +20,17 @@ from dp3_lightning.anonymize.manifest import (
     write_manifest,
 )
 from dp3_lightning.anonymize.options import OutputOptions
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.planning import plan_video
 from dp3_lightning.anonymize.renderers import Renderer, people_of, renderer_for
-from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
-from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.anonymize.settings import (
+    Settings,
+    checking_detector,
+    detectors_record,
+    identity_record,
+    recogniser,
+)
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
@@ -51,7 +58,8 @@ class VideoJob:
         output: target; its folder must exist.
         drawing: how faces are drawn.
         settings: see :class:`Settings`.
-        detector: face detector, of both passes.
+        detector: face detector of the plan; the check takes another one, see
+            :class:`~dp3_lightning.anonymize.CheckOptions`.
         plan: a plan that was made before; default: make one.
         cache: folder of the detector's answers; default: the user's cache.
         progress: told about every pass.
@@ -88,6 +96,7 @@ class VideoJob:
                 "plan fits the very video it was made from."
             )
         self.given_plan = plan
+        self.checker = checking_detector(settings.check, detector, plan is not None)
         self.embedder, self.no_identity = recogniser(settings.check)
         self.outcome = Outcome()
         self._lost_now: set[int] = set()  # not decoded in pass 2
@@ -105,28 +114,57 @@ class VideoJob:
         # As the file has it, rounding included: a run that goes on must find the same plan.
         plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
         redraws: dict[str, int] = {}
+        found: list[tuple[int, list[float]]] | None = None  # by the first check
         # A drawn face that passes for the real person is drawn anew a few times, where drawing
         # finds somebody else, and then blurred, which can go on only until every track is.
         while True:
-            people = self.settings.people
-            self.styles = self.drawing.styles(plan, people, workspace.secret, redraws)
+            labels = self.settings.people
+            self.styles = self.drawing.styles(plan, labels, workspace.secret, redraws)
             self.outcome = Outcome(n_frames=len(self.reader), missing_tail=self.reader.missing_tail)
+            self.outcome.is_verified = self.settings.check.verify
             self._render(plan, workspace)
-            alike = self.outcome.alike(plan, self.embedder.threshold) if self.embedder else {}
+            if found is None:  # once: a face that is there in some frames is there between them
+                found = self.outcome.blurred
+                more = self._missed(plan)
+                if more:
+                    tracks = [*plan.tracks, *more]
+                    plan = workspace.keep_plan(dataclasses.replace(plan, tracks=tracks))
+                    continue
+            alike = self._alike(plan)
             if not alike:
                 break
-            again = {plan.tracks[number].person for number in alike}
+            drawn = [n for n in alike if plan.tracks[n].action == "generate"]
+            again = {plan.tracks[number].person for number in drawn}
             again = {person for person in again if redraws.get(person, 0) < self.drawing.redraws}
             redraws |= {person: redraws.get(person, 0) + 1 for person in again}
-            blurred = {n: d for n, d in alike.items() if plan.tracks[n].person not in again}
+            blurred = {
+                n: d
+                for n, d in alike.items()
+                if n not in drawn or plan.tracks[n].person not in again
+            }
             if blurred:
-                plan = workspace.keep_plan(plan.with_blur(blurred))
+                no_network = self.drawing.generator is None
+                plan = workspace.keep_plan(plan.with_blur(blurred, no_network))
+        earlier = [entry for entry in found if entry not in self.outcome.blurred]
+        self.outcome.blurred = sorted([*earlier, *self.outcome.blurred])
         for person, times in redraws.items():
             self.outcome.redraws[person] = self.outcome.redraws.get(person, 0) + times
-        drawn = {track.person for track in plan.tracks if track.action == "generate"}
-        self.outcome.people = {n: p for n, p in workspace.people().items() if n in drawn}
+        people = {track.person for track in plan.tracks if track.action == "generate"}
+        self.outcome.people = {n: p for n, p in workspace.people().items() if n in people}
         self._finish(plan, workspace)
         return self.outcome
+
+    def _missed(self, plan: Plan) -> list[PlannedTrack]:
+        """Return tracks of faces that the plan missed; none where blurring does not help."""
+        if self.outcome.unresolved:
+            return []
+        rate = float(self.reader.average_rate)
+        return found_tracks(plan, self.outcome.blurred, rate, self.settings.plan)
+
+    def _alike(self, plan: Plan) -> dict[int, float]:
+        if self.embedder is None or self.drawing.treatment == "solid":
+            return {}  # black shows nobody
+        return self.outcome.alike(plan, self.embedder.threshold)
 
     def _run_key(self) -> str:
         given = None if self.given_plan is None else dataclasses.asdict(self.given_plan)
@@ -137,6 +175,7 @@ class VideoJob:
                 self.settings.recorded(),
                 given,
                 self.detector.name,
+                self.checker.name,
                 self.output.suffix,
             ]
         )
@@ -222,12 +261,13 @@ class VideoJob:
         length = min(max(_MEMORY // (6 * height * width), _LEAST_FRAMES), _MOST_FRAMES)
         check = OutputCheck(
             renderer.plan,
-            self.detector,
+            self.checker,
             self.settings.check.verify_score,
             renderer.options.fallback,
+            self.drawing.generator is not None,
         )
         identity = None
-        if self.embedder is not None and self.drawing.generator is not None:
+        if self.embedder is not None:
             every = self.settings.check.identity_every
             identity = IdentityCheck(renderer.plan, self.embedder, every)
         shared: UInt8Array | None = None
@@ -242,8 +282,9 @@ class VideoJob:
             part.n_drawn += sum(index < end for index in rendered.drawn)
             part.n_carried += sum(index < end for index in rendered.carried)
             part.failures += [f for f in rendered.failures if f.frame < end]
+            hide_solid(frames, first, renderer.plan)
             if self.settings.check.verify:
-                part.add_checked(check(frames, first))
+                part.add_checked(check(frames, first, real[: end - first]))
             if identity is not None:
                 part.add_distances(identity(real[: end - first], frames, first))
             for index, frame in enumerate(frames, start=first):
@@ -253,6 +294,8 @@ class VideoJob:
                 last = frame
                 yield frame
             self.progress("render", end, len(self.reader))
+        if identity is not None:
+            part.add_not_comparable(identity.not_comparable)
 
     def _real(self, index: int) -> UInt8Array:
         try:
@@ -284,9 +327,11 @@ class VideoJob:
             output_sha256=file_hash(joined),
             drawing=self.drawing.describe(),
             settings=self.settings.recorded(),
-            identity=identity_record(
-                self.embedder, self.no_identity, self.drawing.generator is not None
+            identity=identity_record(self.embedder, self.no_identity),
+            detectors=detectors_record(
+                plan, self.detector, self.checker if self.settings.check.verify else None
             ),
+            pseudonyms=self.drawing.sources(plan, self.settings.people),
         )
         # The record first: an output without one could not be told from somebody else's file.
         write_manifest(self.output, record)

@@ -199,16 +199,27 @@ def detect_faces(
         Exception: what the detector raises, unless ``lenient``.
         ValueError: it answered with something else than finite numbers, unless ``lenient``.
     """
+    return [
+        None if faces is None else [[*face.box, face.score] for face in faces]
+        for faces in find_faces(detector, frames, lenient)
+    ]
+
+
+def find_faces(
+    detector: FaceDetector, frames: list[UInt8Array], lenient: bool
+) -> list[list[Detection] | None]:
+    """Return the faces of frames, checked; arguments and errors as :func:`detect_faces`."""
     try:
-        answers = detector(frames)
-        rows = [[[*map(float, d.box), float(d.score)] for d in found] for found in answers]
-        numbers = [value for faces in rows for face in faces for value in face]
-        if len(rows) != len(frames) or not np.isfinite(numbers).all():
+        answers = [[_plain(face) for face in found] for found in detector(frames)]
+        numbers = [
+            value for faces in answers for face in faces for value in (*face.box, face.score)
+        ]
+        if len(answers) != len(frames) or not np.isfinite(numbers).all():
             raise ValueError(
-                f"{detector.name} returned {len(rows)} results for {len(frames)} frames, or boxes "
+                f"{detector.name} gave {len(answers)} answers for {len(frames)} frames, or boxes "
                 "and scores that are not numbers."
             )
-        return list(rows)
+        return list(answers)
     except AssetUnavailableError:
         raise  # the same in every frame, and the user can correct it
     except Exception:
@@ -216,7 +227,16 @@ def detect_faces(
             raise
         if len(frames) == 1:
             return [None]
-        return [detect_faces(detector, [frame], lenient)[0] for frame in frames]
+        return [find_faces(detector, [frame], lenient)[0] for frame in frames]
+
+
+def _plain(face: Detection) -> Detection:
+    """Plain Python numbers; landmarks that are not numbers count as none."""
+    x0, y0, x1, y1 = (float(v) for v in face.box)
+    marks = face.landmarks
+    if marks is not None and not (len(marks) >= 2 and np.isfinite(np.array(marks, float)).all()):
+        marks = None
+    return Detection((x0, y0, x1, y1), float(face.score), marks)
 
 
 def file_hash(path: Path) -> str:
