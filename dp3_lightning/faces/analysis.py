@@ -19,7 +19,7 @@ from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
 from dp3_lightning.whole_files import write_json
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 # Mean change of hue, saturation and value (levels of 0..255) from frame to frame that counts as a
 # cut: the score and the default threshold of PySceneDetect's ContentDetector. That package needs
 # the opencv-python wheel, which overwrites our headless one, so the few lines stand here.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dp3_lightning.video.color import ColorTags, tags_of
 from dp3_lightning.video.decoding import decode_packet, decode_packets, intact_packets, open_video
 from dp3_lightning.video.errors import UnreadableVideoError
 
+_MOST_REORDERED = 16  # pictures that H.264 and HEVC may hold back
 _DTS_SEEKERS = frozenset({"mpegts", "mpeg", "avi"})  # their demuxers search decoding times
 
 
@@ -35,6 +37,8 @@ class FrameIndex:
         key_pts: time stamps at which decoding may start, increasing; with those of packets that
             an edit list hides. Empty when frames must be counted from the start of the file.
         key_seek: for each entry of ``key_pts`` the time to hand to the demuxer.
+        decode_order: for every frame the number of its packet in the order of decoding; the order
+            of showing when frames are counted.
         counted: True when frame ``i`` is the ``i``-th one that the decoder gives, whatever its
             time stamp says.
         coded_size: ``(height, width)`` in pixels before rotation.
@@ -50,6 +54,7 @@ class FrameIndex:
     average_rate: Fraction
     key_pts: list[int]
     key_seek: list[int]
+    decode_order: list[int]
     counted: bool
     coded_size: tuple[int, int]
     rotation: int
@@ -73,6 +78,14 @@ class FrameIndex:
         if key >= len(self.key_pts):
             return len(self.pts)
         return bisect_left(self.pts, self.key_pts[key])
+
+    @cached_property
+    def look_ahead(self) -> int:
+        """Most frames that are shown before a frame which they may be built on."""
+        if self.counted:
+            return _MOST_REORDERED
+        shown_in_order = sorted(range(len(self.pts)), key=self.decode_order.__getitem__)
+        return max(position - number for number, position in enumerate(shown_in_order))
 
     def find(self, pts: int | None) -> int | None:
         """Index of the frame with exactly this time stamp, or None."""
@@ -159,12 +172,14 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
     if not pts:
         raise UnreadableVideoError(path, "it holds no frames")
     keys = [] if counted else scan.keys
+    numbers = {stamp: number for number, stamp in enumerate(scan.pts)}
     return FrameIndex(
         pts=pts,
         time_base=time_base,
         average_rate=rate,
         key_pts=[key[0] for key in keys],
         key_seek=[key[1] for key in keys],
+        decode_order=[0 if counted else numbers[stamp] for stamp in pts],
         counted=counted,
         coded_size=(scan.first.height, scan.first.width),
         rotation=round(scan.first.rotation / 90) * 90 % 360,
