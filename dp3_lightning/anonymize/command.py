@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from dp3_lightning.anonymize.api import anonymize_video
+from dp3_lightning.anonymize.damage import LOST_IN_DAMAGE
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.files import FilePair, pair_files
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
@@ -321,6 +322,12 @@ def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> It
     for track in record["tracks"]:
         if track["action"] == "keep":
             yield f"{track['person']} keeps the real face: {track['reason']}"
+        elif track["reason"] == LOST_IN_DAMAGE:
+            first, last = track["ranges"][0][0], track["ranges"][-1][1]
+            yield (
+                f"DOUBTFUL: {track['person']} is {track['reason']}: frames {first} to {last} are "
+                "blurred where the face was; look at them"
+            )
         elif "passed for the real person" in track["reason"]:
             yield f"{track['person']} is blurred: {track['reason']}"
     if not settings.check.verify:

@@ -10,15 +10,15 @@ from weakref import WeakSet
 
 import av
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.video.color import picture_to_rgb
 from dp3_lightning.video.decoding import intact_packets, open_video
-from dp3_lightning.video.trust import intact_frames
 from dp3_lightning.video.frame_index import FrameIndex
+from dp3_lightning.video.trust import intact_frames
 
 # Going on over a keyframe costs this many frames at most; a seek empties the decoder's pipeline,
 # which costs about as much.
@@ -102,6 +102,12 @@ class DecodeRun:
             return None
         size, rotation = self._index.coded_size, self._index.rotation
         return picture_to_rgb(self._reformatter, self._frame, size, rotation, window)
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the frame at :attr:`position` is coded without others."""
+        frame = self._frame
+        return frame is not None and (frame.key_frame or frame.pict_type == PictureType.I)
 
     def restart(self, key: int) -> None:
         """Go to entry point ``key``, or to an earlier one where the container cannot find it."""

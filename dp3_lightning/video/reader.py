@@ -103,6 +103,20 @@ class VideoReader:
         """Frames that the header announces and the file, being cut off, does not hold."""
         return self._index.missing_tail
 
+    @property
+    def key_frames(self) -> list[int]:
+        """Frames at which decoding may start, as far as the container tells; increasing."""
+        return sorted({self._index.key_position(n) for n in range(len(self._index.key_pts))})
+
+    def stands_alone(self, index: int) -> bool:
+        """Whether frame ``index``, the last one asked for, is coded without others.
+
+        So are all pictures where nothing is known, and those of GIF, whose decoder notices damage.
+        """
+        run = self._run
+        known = run is not None and run.position == index and not self._index.counted
+        return not known or self.path.suffix.lower() == ".gif" or run.stands_alone  # type: ignore[union-attr]
+
     def __getitem__(self, index: int) -> UInt8Array:
         return self.frame(index)
 

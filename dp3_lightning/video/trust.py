@@ -76,6 +76,22 @@ class _Trust:
         self.bad_from = bad_from if self.bad_from is None else min(bad_from, self.bad_from)
         self.good_after = max(good_after, self.good_after)
 
+    def note_packet(self, packet: Packet[VideoStream], order: int) -> None:
+        """Take in what a packet says of itself."""
+        if packet.is_keyframe and self.keys is not None:
+            self.keys.add(order)
+        if packet.is_corrupt:
+            self.damaged.add(order)
+            self.spoil(order, order)
+
+    def judged(self, order: int, frame: VideoFrame) -> tuple[int, VideoFrame | None, int | None]:
+        """Number, frame or None, and from which number on earlier pictures are spoilt."""
+        if frame.is_corrupt:
+            self.damaged.add(order)
+            self.spoil(order, order)
+            return order, None, order
+        return order, frame if self.accepts(order, frame) else None, None
+
     def accepts(self, order: int, frame: VideoFrame) -> bool:
         """Whether a picture without a mark of damage may be shown."""
         if self.bad_from is None or order < self.bad_from:
@@ -100,38 +116,25 @@ def _indexed(
 ) -> Iterator[_Judged]:
     trust = _Trust(keys=set())
     last = order = -1
-    flushed, started = False, False
     for packet in _with_flush(packets):
-        flushed = packet is None or packet.size == 0
         if packet is not None and packet.size:
             place = index.find(packet.pts)
-            order = order if place is None else index.decode_order[place]
-            if not started and index.key_pts and not packet.is_keyframe:
+            starting = order < 0
+            order = max(order, 0) if place is None else index.decode_order[place]
+            trust.note_packet(packet, order)
+            if starting and index.key_pts and not packet.is_keyframe:
                 trust.spoil(-1, -1)  # the stream starts amid pictures that it does not hold
-            started = True
-            if packet.is_keyframe and trust.keys is not None:
-                trust.keys.add(order)
-            if packet.is_corrupt:
-                trust.damaged.add(order)
-                trust.spoil(order, order)
         frames = _decoded(stream, packet)
         if frames is None:
             # With several threads the complaint comes late: only key frames are certain.
             trust.spoil(-1, order)
-            continue
-        for frame in frames:
+        for frame in frames or ():
             position = index.find(frame.pts)
             if position is None or position <= last:
                 continue
             last = position
-            number = index.decode_order[position]
-            if frame.is_corrupt:
-                trust.damaged.add(number)
-                trust.spoil(number, number)
-                yield position, number, None, number
-            else:
-                yield position, number, frame if trust.accepts(number, frame) else None, None
-        if flushed:
+            yield position, *trust.judged(index.decode_order[position], frame)
+        if packet is None or packet.size == 0:
             return
 
 
