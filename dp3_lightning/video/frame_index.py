@@ -23,6 +23,7 @@ from dp3_lightning.video.decoding import decode_packet, decode_packets, intact_p
 from dp3_lightning.video.errors import UnreadableVideoError
 
 _MOST_REORDERED = 16  # pictures that H.264 and HEVC may hold back
+_MOST_DIP = 8  # usual steps; time stamps that fall back further start again
 _DTS_SEEKERS = frozenset({"mpegts", "mpeg", "avi"})  # their demuxers search decoding times
 
 
@@ -43,6 +44,8 @@ class FrameIndex:
             time stamp says.
         coded_size: ``(height, width)`` in pixels before rotation.
         rotation: counter-clockwise rotation to apply, a multiple of 90 degrees.
+        shifts: seconds that are added to the time stamps of each part of a file whose time stamps
+            start again, because recordings were joined end to end; one entry for other files.
         missing_tail: frames that the header announces beyond the end of the file.
         tags: what the first frame says about its colours.
         pixel_format: FFmpeg's name of the first frame's format.
@@ -58,6 +61,7 @@ class FrameIndex:
     counted: bool
     coded_size: tuple[int, int]
     rotation: int
+    shifts: tuple[Fraction, ...]
     missing_tail: int
     tags: ColorTags
     pixel_format: str
@@ -103,6 +107,7 @@ class _Scan:
     keys: list[tuple[int, int]]
     hidden: int
     first: VideoFrame
+    restarts: bool
 
 
 def _scan_packets(path: Path, container: InputContainer, stream: VideoStream) -> _Scan:
@@ -111,11 +116,16 @@ def _scan_packets(path: Path, container: InputContainer, stream: VideoStream) ->
     keys: list[tuple[int, int]] = []
     hidden = 0
     first: VideoFrame | None = None
+    last_dts: int | None = None
+    restarts = False
     for packet in intact_packets(container.demux(stream)):
         if first is None:
             first = next(iter(decode_packet(packet)), None)
         if packet.size == 0:
             continue
+        if packet.dts is not None:
+            restarts |= last_dts is not None and packet.dts < last_dts
+            last_dts = packet.dts
         if packet.is_keyframe and packet.pts is not None:
             seek = packet.dts if by_dts and packet.dts is not None else packet.pts
             keys.append((packet.pts, seek))
@@ -126,12 +136,11 @@ def _scan_packets(path: Path, container: InputContainer, stream: VideoStream) ->
     if first is None:
         reason = "none of its frames can be decoded" if pts else "it holds no frames"
         raise UnreadableVideoError(path, reason)
-    return _Scan(pts, sorted(keys), hidden, first)
+    return _Scan(pts, sorted(keys), hidden, first, restarts)
 
 
-def _rate(stream: VideoStream, pts: list[int], time_base: Fraction) -> Fraction:
+def _rate(stated: Fraction, pts: list[int], time_base: Fraction) -> Fraction:
     """Frames per second as stated, unless the time stamps say otherwise."""
-    stated = Fraction(stream.average_rate or stream.guessed_rate or 0)
     if len(pts) < 2 or pts[0] == pts[-1]:
         return stated or Fraction(25)  # FFmpeg's own default
     span = (pts[-1] - pts[0]) * time_base
@@ -160,12 +169,17 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
         names = container.format.name.split(",")
         time_base = Fraction(stream.time_base or Fraction(1, 1000))
         pts = sorted(p for p in scan.pts if p is not None)
-        rate = _rate(stream, pts, time_base)
+        stated = Fraction(stream.average_rate or stream.guessed_rate or 0)
+        rate = _rate(stated, pts, time_base)
         # In AVI only decoding times are stored; what FFmpeg makes of them is wrong for B-frames.
         reordered = "avi" in names and stream.codec_context.has_b_frames
         announced = stream.frames if "mp4" in names else 0
     counted, missing_tail = False, 0
-    if len(set(pts)) == len(scan.pts) and not reordered:
+    shifts: tuple[Fraction, ...] = (Fraction(0),)
+    if scan.restarts:
+        pts, shifts = _continued(path, threads, time_base)
+        counted, rate = True, _rate(stated, pts, time_base)
+    elif len(set(pts)) == len(scan.pts) and not reordered:
         missing_tail = max(0, announced - len(pts) - scan.hidden)
     else:
         pts, counted, time_base = _count_frames(path, threads, set(pts), time_base, rate)
@@ -183,11 +197,41 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
         counted=counted,
         coded_size=(scan.first.height, scan.first.width),
         rotation=round(scan.first.rotation / 90) * 90 % 360,
+        shifts=shifts,
         missing_tail=missing_tail,
         tags=tags_of(scan.first),
         pixel_format=scan.first.format.name,
         bit_depth=max(c.bits for c in scan.first.format.components),
     )
+
+
+def _continued(
+    path: Path, threads: int, time_base: Fraction
+) -> tuple[list[int], tuple[Fraction, ...]]:
+    """Decode everything once, and let every part go on where the part before ends.
+
+    Returns:
+        Time stamps of all frames, and the seconds that each part was shifted by.
+    """
+    container, stream = open_video(path, threads)
+    with container:
+        found = [frame.pts for frame in decode_packets(stream, container.demux(stream))]
+    steps = sorted(b - a for a, b in pairwise(found) if a is not None and b is not None and b > a)
+    usual = steps[len(steps) // 2] if steps else 1
+    pts: list[int] = []
+    shift, shifts, before = 0, [Fraction(0)], None
+    for stamp in found:
+        last = pts[-1] if pts else None
+        if stamp is None:
+            pts.append(0 if last is None else last + usual)
+            continue
+        if before is not None and last is not None and stamp < before - _MOST_DIP * usual:
+            shift = last + usual - stamp
+            shifts.append(shift * time_base)
+        before = stamp
+        follows = last is None or stamp + shift > last
+        pts.append(stamp + shift if follows or last is None else last + usual)
+    return pts, tuple(shifts)
 
 
 def _count_frames(

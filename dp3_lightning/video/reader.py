@@ -104,6 +104,11 @@ class VideoReader:
         return self._index.missing_tail
 
     @property
+    def shifts(self) -> tuple[Fraction, ...]:
+        """Seconds added to the time stamps of each part where they start again; (0,) else."""
+        return self._index.shifts
+
+    @property
     def key_frames(self) -> list[int]:
         """Frames at which decoding may start, as far as the container tells; increasing."""
         return sorted({self._index.key_position(n) for n in range(len(self._index.key_pts))})

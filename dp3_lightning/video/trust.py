@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 
 import av
 from av.packet import Packet
@@ -19,6 +20,8 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.video.decoding import flush, intact_packets
 from dp3_lightning.video.frame_index import FrameIndex
+
+_AHEAD = 3  # packets between a mark and the place in the file that it is about
 
 Numbered = tuple[int, VideoFrame]
 
@@ -147,8 +150,8 @@ def _counted(stream: VideoStream, packets: Iterator[Packet[VideoStream]]) -> Ite
     trust = _Trust()
     number, key = -1, -1
     held_back = _held_back(stream)
-    for packet in _with_flush(packets):
-        if packet is not None and packet.is_corrupt:
+    for packet, soon in _with_times_ahead(_with_flush(packets)):
+        if packet is not None and packet.is_corrupt and not _starts_again(soon):
             trust.spoil(-1, number + 1 + held_back)
         frames = _decoded(stream, packet)
         if frames is None:
@@ -167,6 +170,23 @@ def _counted(stream: VideoStream, packets: Iterator[Packet[VideoStream]]) -> Ite
                 yield number, number, frame if good else None, None
         if packet is None or packet.size == 0:
             return
+
+
+def _with_times_ahead(
+    packets: Iterator[Packet[VideoStream] | None],
+) -> Iterator[tuple[Packet[VideoStream] | None, list[int]]]:
+    """Packets, each with the decoding times of itself and the next ones."""
+    waiting: deque[Packet[VideoStream] | None] = deque()
+    for packet in chain(packets, [None] * _AHEAD):
+        waiting.append(packet)
+        if len(waiting) > _AHEAD:
+            yield waiting[0], [p.dts for p in waiting if p is not None and p.dts is not None]
+            waiting.popleft()
+
+
+def _starts_again(times: list[int]) -> bool:
+    """Whether recordings were joined here, which a demuxer takes for lost packets."""
+    return any(b < a for a, b in pairwise(times))
 
 
 def _held_back(stream: VideoStream) -> int:

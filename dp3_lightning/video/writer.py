@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
+from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import timing_options
 from dp3_lightning.whole_files import replaced
 
@@ -133,7 +134,7 @@ def _checked(frames: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
 
 def _open_output(path: Path, options: dict[str, str]) -> OutputContainer:
     try:
-        return av.open(str(path), "w", options=options)
+        return av.open(path_for_ffmpeg(path), "w", options=options)
     except OSError:
         raise  # no permission, disk full: the message says it
     except ValueError as error:
