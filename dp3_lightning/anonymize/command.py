@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from dp3_lightning.anonymize.api import anonymize_video
-from dp3_lightning.anonymize.damage import LOST_IN_DAMAGE
+from dp3_lightning.anonymize.damage import remarks_on_the_file
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.files import FilePair, pair_files
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
@@ -319,15 +319,10 @@ class _Batch:
 
 def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> Iterator[str]:
     yield from _mishaps(record, outcome)
+    yield from remarks_on_the_file(record)
     for track in record["tracks"]:
         if track["action"] == "keep":
             yield f"{track['person']} keeps the real face: {track['reason']}"
-        elif track["reason"] == LOST_IN_DAMAGE:
-            first, last = track["ranges"][0][0], track["ranges"][-1][1]
-            yield (
-                f"DOUBTFUL: {track['person']} is {track['reason']}: frames {first} to {last} are "
-                "blurred where the face was; look at them"
-            )
         elif "passed for the real person" in track["reason"]:
             yield f"{track['person']} is blurred: {track['reason']}"
     if not settings.check.verify:
@@ -354,8 +349,6 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     failed = record["frames"]["detector_failed_blurred"]
     if failed:
         yield f"the face detector failed in {len(failed)} frames, which are blurred as a whole"
-    if outcome.repeated:
-        yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
     if outcome.missing_tail:
         yield f"the file is cut off: {outcome.missing_tail} frames that it announces are missing"
     if outcome.blurred:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,24 @@ def carried_through_damage(
                 carried.append(_blurred(track, end))
             break
     return carried
+
+
+def remarks_on_the_file(record: Mapping[str, Any]) -> Iterator[str]:
+    """Say in a few lines what a manifest tells of a damaged or unusual source."""
+    repeated = record["frames"]["undecodable_repeated"]
+    if repeated:
+        yield (
+            f"{len(repeated)} frames are damaged, or built on damaged ones (first: frame "
+            f"{repeated[0]}); the last whole anonymized frame is repeated in their place"
+        )
+    for track in record["tracks"]:
+        if track["reason"] == LOST_IN_DAMAGE:
+            first, last = track["ranges"][0][0], track["ranges"][-1][1]
+            yield (
+                f"DOUBTFUL: {track['person']} is {LOST_IN_DAMAGE}: frames {first} to {last} are "
+                "blurred where the face was; look at them"
+            )
+    yield from record.get("notes", [])
 
 
 def _blurred(track: PlannedTrack, end: int) -> PlannedTrack:

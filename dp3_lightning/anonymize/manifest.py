@@ -35,6 +35,7 @@ class Outcome:
         unchecked: frames in which that detection failed.
         distances: track to distances between drawn and real face.
         redraws: person to the number of drawn people that were refused as too alike.
+        notes: what the file could not keep, in plain words.
     """
 
     n_frames: int = 0
@@ -49,6 +50,7 @@ class Outcome:
     unchecked: list[int] = field(default_factory=list)
     distances: dict[int, list[float]] = field(default_factory=dict)
     redraws: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def safe(self) -> bool:
@@ -168,6 +170,7 @@ def manifest_of(
             "frames_unchecked": outcome.unchecked,
         },
         "identity": dict(identity),
+        "notes": outcome.notes,
         "safe": outcome.safe,
     }
 

@@ -50,6 +50,9 @@ class FrameIndex:
         tags: what the first frame says about its colours.
         pixel_format: FFmpeg's name of the first frame's format.
         bit_depth: bits per sample.
+        pixel_aspect: width of a coded pixel by its height, before rotation.
+        fields: ``top`` or ``bottom``, whichever is shown first, of interlaced video; else empty.
+        hidden_alpha: transparency in a stream of its own, which the decoder does not read.
     """
 
     pts: list[int]
@@ -66,6 +69,9 @@ class FrameIndex:
     tags: ColorTags
     pixel_format: str
     bit_depth: int
+    pixel_aspect: Fraction
+    fields: str
+    hidden_alpha: bool
 
     def key_of(self, index: int) -> int:
         """Number of the last entry point not after frame ``index``; -1 is the start of the file.
@@ -139,6 +145,13 @@ def _scan_packets(path: Path, container: InputContainer, stream: VideoStream) ->
     return _Scan(pts, sorted(keys), hidden, first, restarts)
 
 
+def _fields(stream: VideoStream, first: VideoFrame) -> str:
+    order = int(stream.codec_context.field_order)  # FFmpeg's AVFieldOrder
+    if order < 2 and not first.interlaced_frame:
+        return ""
+    return "bottom" if order in (3, 4) else "top"
+
+
 def _rate(stated: Fraction, pts: list[int], time_base: Fraction) -> Fraction:
     """Frames per second as stated, unless the time stamps say otherwise."""
     if len(pts) < 2 or pts[0] == pts[-1]:
@@ -173,6 +186,9 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
         rate = _rate(stated, pts, time_base)
         # In AVI only decoding times are stored; what FFmpeg makes of them is wrong for B-frames.
         reordered = "avi" in names and stream.codec_context.has_b_frames
+        shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        fields = _fields(stream, scan.first)
+        hidden_alpha = stream.metadata.get("alpha_mode", "0") not in ("", "0")
         announced = stream.frames if "mp4" in names else 0
     counted, missing_tail = False, 0
     shifts: tuple[Fraction, ...] = (Fraction(0),)
@@ -202,6 +218,9 @@ def build_index(path: Path, threads: int = 0) -> FrameIndex:
         tags=tags_of(scan.first),
         pixel_format=scan.first.format.name,
         bit_depth=max(c.bits for c in scan.first.format.components),
+        pixel_aspect=Fraction(shape or 1),
+        fields=fields,
+        hidden_alpha=hidden_alpha,
     )
 
 

@@ -16,11 +16,6 @@ from dp3_lightning.video.decode_run import DecodeRun
 from dp3_lightning.video.errors import FrameUnavailableError
 from dp3_lightning.video.frame_index import build_index
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
-)
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
 
 class VideoReader:
     """Frames of one video by index; frame ``i`` is the ``i``-th one that a player shows.
@@ -97,6 +92,22 @@ class VideoReader:
     def bit_depth(self) -> int:
         """Bits per sample; this reader gives 8 of them."""
         return self._index.bit_depth
+
+    @property
+    def hidden_alpha(self) -> bool:
+        """Whether the video has transparency that cannot be read, as VP8 and VP9 in WebM."""
+        return self._index.hidden_alpha
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height, after rotation; mostly 1."""
+        aspect = self._index.pixel_aspect
+        return 1 / aspect if self._index.rotation % 180 else aspect
+
+    @property
+    def fields(self) -> str:
+        """``top`` or ``bottom``, whichever field is shown first; empty: not interlaced."""
+        return self._index.fields
 
     @property
     def missing_tail(self) -> int:
