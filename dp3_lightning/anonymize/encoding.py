@@ -16,11 +16,19 @@ from av.video.format import VideoFormat
 
 from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.structures import UInt8Array
-from dp3_lightning.video import VideoReader, join_stretches, write_gif, write_video
+from dp3_lightning.video import (
+    UnreadableVideoError,
+    VideoReader,
+    join_stretches,
+    write_gif,
+    write_video,
+)
 from dp3_lightning.video.color import is_rgb, is_transparent
+from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import check_sound_times
 
 _TRIED_FRAMES = 2
+_NOISE = 64  # pixels
 _TRIED_SOUND = 40  # packets, about a second
 
 
@@ -101,7 +109,14 @@ class Encoding:
                 reader.shifts,
                 sound_packets,
             )
-        self._check_written(VideoReader(target), count)
+        try:
+            written = VideoReader(target)
+        except UnreadableVideoError as error:
+            raise ValueError(
+                f"A {target.suffix} file cannot hold pictures of {self.codec}: choose another "
+                "suffix (.mp4, .mkv)."
+            ) from error
+        self._check_written(written, count)
 
     def try_out(self, folder: Path) -> None:
         """Write two black frames with some sound and read them back, before hours of rendering.
@@ -117,9 +132,12 @@ class Encoding:
         count = min(_TRIED_FRAMES, len(self.reader))
         pictures = folder / "joined.trial.nut"
         whole = folder / f"joined.trial{self.output.suffix}"
-        black = np.zeros((*self.reader.size, 3), np.uint8)
+        # Black, with some noise: of a transport stream, too few bytes would not be recognised.
+        frame = np.zeros((*self.reader.size, 3), np.uint8)
+        corner = frame[:_NOISE, :_NOISE]
+        corner[:] = np.random.default_rng(0).integers(0, 256, corner.shape)
         try:
-            self.write_stretch(pictures, repeat(black, count), 0, count)
+            self.write_stretch(pictures, repeat(frame, count), 0, count)
             self.join(whole, [pictures], count, _TRIED_SOUND)
         finally:
             pictures.unlink(missing_ok=True)
@@ -131,12 +149,18 @@ class Encoding:
             (len(written) != count, f"{len(written)} frames instead of {count}"),
             (not _close(written.pixel_aspect, source.pixel_aspect), self._aspect_loss(written)),
             (bool(source.fields) and not written.fields, "no mark of interlacing"),
+            (self._loses_sound(written), "other sound than the source, or none"),
         ]
         for lost, what in losses:
             if lost:
                 raise ValueError(
                     f"{str(self.output)!r} would have {what}: choose another suffix (.mp4, .mkv)."
                 )
+
+    def _loses_sound(self, written: VideoReader) -> bool:
+        if self.is_gif or self.options.audio == "drop":
+            return False
+        return _sounds_of(written.path) != _sounds_of(self.reader.path)
 
     def _aspect_loss(self, written: VideoReader) -> str:
         return (
@@ -209,6 +233,13 @@ class Encoding:
 def _close(first: Fraction, second: Fraction) -> bool:
     """Whether pixel aspects agree as exactly as containers keep them."""
     return abs(first / second - 1) < Fraction(1, 100)
+
+
+def _sounds_of(path: Path) -> list[str]:
+    """Names of the codecs of all sound streams; what cannot be decoded has none."""
+    with av.open(path_for_ffmpeg(path)) as container:
+        streams = container.streams.audio
+        return [s.codec_context.name if s.codec_context is not None else "" for s in streams]
 
 
 def _formats_of(codec: str) -> Iterator[str]:

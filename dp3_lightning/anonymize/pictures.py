@@ -50,10 +50,13 @@ def read_picture(
             if picture is None:
                 raise ValueError(f"Cannot read {str(path)!r} as a picture: it is damaged, or none.")
             return picture
-        _refuse_several(path, opened)
-        alpha = _alpha(opened)
-        if picture is None or alpha is not None or opened.mode in _INK:
-            picture = _by_pillow(path, opened)
+        try:
+            _refuse_several(path, opened)
+            alpha = _alpha(opened)
+            if picture is None or alpha is not None or opened.mode in _INK:
+                picture = _by_pillow(path, opened)
+        except OSError as error:
+            raise ValueError(f"Cannot read {str(path)!r} as a picture: {error}.") from error
         picture = _in_srgb(picture, opened, remarks)
     if alpha is not None and alpha.min() < 255:
         remarks.append("what is transparent is filled with white: the output has no alpha")
@@ -119,16 +122,13 @@ def _alpha(opened: Any) -> UInt8Array | None:
 
 def _by_pillow(path: Path, opened: Any) -> UInt8Array:
     """Colours as they are in the file, without its profile; inks only through it."""
-    try:
-        upright = ImageOps.exif_transpose(opened)
-        if upright.mode in _INK:
-            return np.asarray(upright.convert("CMYK") if upright.mode == "CMYK" else upright)
-        if upright.mode in ("I;16", "I", "F"):
-            raise ValueError(f"{str(path)!r} has {upright.mode} values: convert it to 8 bits.")
-        keeps = upright.mode == "P" or upright.mode.endswith(("A", "a"))
-        return np.asarray(upright.convert("RGBA" if keeps else "RGB"))[..., :3]
-    except OSError as error:
-        raise ValueError(f"Cannot read {str(path)!r} as a picture: {error}.") from error
+    upright = ImageOps.exif_transpose(opened)
+    if upright.mode in _INK:
+        return np.asarray(upright)
+    if upright.mode in ("I;16", "I", "F"):
+        raise ValueError(f"{str(path)!r} has {upright.mode} values: convert it to 8 bits.")
+    keeps = upright.mode == "P" or upright.mode.endswith(("A", "a"))
+    return np.asarray(upright.convert("RGBA" if keeps else "RGB"))[..., :3]
 
 
 def _in_srgb(picture: UInt8Array, opened: Any, notes: list[str]) -> UInt8Array:

@@ -38,14 +38,14 @@ def test_parts_of_different_length_that_share_no_time_stamp(tmp_path: Path) -> N
     first = encode(tmp_path / "a.ts", options=B_FRAMES)
     options = {"x264-params": "keyint=5:min-keyint=5:scenecut=0"}
     second = tmp_path / "b.ts"
-    with av.open(str(encode(tmp_path / "b.mp4", options=options, count=9))) as old:
-        with av.open(str(second), "w") as new:
-            stream = new.add_stream_from_template(old.streams.video[0])
-            for packet in old.demux(video=0):
-                if packet.size:
-                    packet.pts, packet.dts = packet.pts + 177, packet.dts + 177
-                    packet.stream = stream
-                    new.mux(packet)
+    short = encode(tmp_path / "b.mp4", options=options, count=9)
+    with av.open(str(short)) as old, av.open(str(second), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts + 177, packet.dts + 177
+                packet.stream = stream
+                new.mux(packet)
     reader = VideoReader(joined(tmp_path / "c.ts", first, second))
     assert [read_number(frame) for frame in reader] == [*range(40), *range(9)]
     steps = [b - a for a, b in pairwise(reader.times)]
