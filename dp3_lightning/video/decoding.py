@@ -61,8 +61,8 @@ def intact_packets(packets: Iterable[Packet[VideoStream]]) -> Iterator[Packet[Vi
     """Packets up to the end of the file or to the first place that cannot be demuxed."""
     try:
         yield from packets
-    except av.FFmpegError:
-        return
+    except (av.FFmpegError, IndexError):
+        return  # PyAV gives the second at the end, when damage has brought up another stream
 
 
 def decode_packet(packet: Packet[VideoStream]) -> list[VideoFrame]:
