@@ -28,7 +28,7 @@ from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import check_sound_times
 
 _TRIED_FRAMES = 2
-_NOISE = 64  # pixels
+_NOISE = 32  # pixels
 _TRIED_SOUND = 40  # packets, about a second
 
 

@@ -17,7 +17,7 @@ from dp3_lightning.video.errors import UnreadableVideoError
 # These decoders neither mark a damaged picture nor complain, unless they are told to.
 _SILENT = frozenset({"hevc", "mjpeg"})
 # With several threads, these hand out damaged pictures without a mark.
-_MARKS_LATE = frozenset({"mpeg1video", "mpeg2video", "mpeg4"})
+_MARKS_LATE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 
 
 def path_for_ffmpeg(path: Path) -> str:
