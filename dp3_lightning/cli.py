@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     command = arguments[0] if arguments else "--help"
+    _print_any_name()
     if command in TRAINER_COMMANDS:
         _report_errors(lambda: _run_trainer(arguments))
     elif command == "init":
@@ -111,6 +113,13 @@ def other_lightning_command() -> importlib.metadata.EntryPoint | None:
         if not entry.value.startswith("dp3_lightning"):
             return entry
     return None
+
+
+def _print_any_name() -> None:
+    """Escape what the terminal cannot print, such as names in other scripts."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _report_errors(command: Callable[[], None]) -> None:

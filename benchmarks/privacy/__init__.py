@@ -1,1 +1,1 @@
-"""What is left of real people in the output."""
+"""How well drawn faces follow, hide and resemble real people, and what is left of those."""

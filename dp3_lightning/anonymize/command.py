@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from rich.progress import (
 
 from dp3_lightning.anonymize.api import anonymize_video
 from dp3_lightning.anonymize.drawing import Drawing
-from dp3_lightning.anonymize.files import FilePair, pair_files
+from dp3_lightning.anonymize.files import FilePair, left_out, pair_files
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
 from dp3_lightning.anonymize.options import (
     CheckOptions,
@@ -51,6 +52,10 @@ _GROUPS: dict[str, type[Any]] = {
     "output": OutputOptions,
     "check": CheckOptions,
 }
+_INTERRUPTED = 128 + signal.SIGINT  # exit code
+_HOW_TO_GO_ON = (
+    "the same command goes on where it was; what is finished lies beside the output, anonymized"
+)
 # Options that may be given without a value, and as --no-NAME.
 _SWITCHES = {
     f.name
@@ -146,6 +151,8 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     if options.plan is not None and options.dry_run:
         raise ValueError("Give `--plan` to use a plan, or `--dry-run` to write one, not both.")
     plan = None if options.plan is None else read_plan(options.plan)
+    for path, reason in left_out(options.inputs, options.out):
+        print(f"left out: {path} ({reason})")
     console = Console(stderr=True)
     cache = None if options.cache is None else Path(options.cache)
     if options.dry_run:
@@ -279,6 +286,9 @@ class _Batch:
             try:
                 pair.output.parent.mkdir(parents=True, exist_ok=True)
                 worst = max(worst, self._one(pair))
+            except KeyboardInterrupt:
+                print(f"stopped at {pair.source}: {_HOW_TO_GO_ON}", file=sys.stderr)
+                return _INTERRUPTED
             except Exception as error:  # whatever it is, the other files can be done
                 if len(self.pairs) == 1 or os.environ.get("DP3_TRACEBACK"):
                     raise

@@ -86,6 +86,7 @@ def manifest_of(
             "frames_unchecked": outcome.unchecked,
         },
         "identity": dict(identity),
+        "notes": outcome.notes,
         "safe": outcome.verdict,
     }
 

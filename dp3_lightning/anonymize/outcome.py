@@ -34,6 +34,7 @@ class Outcome:
         not_comparable: track to looks at which there was nothing to compare.
         is_verified: whether faces were looked for after rendering at all.
         redraws: person to the number of drawn people that were refused as too alike.
+        notes: what the file could not keep, in plain words.
         people: person to the face that was drawn, at rest, for the report; not written down.
     """
 
@@ -51,6 +52,7 @@ class Outcome:
     redraws: dict[str, int] = field(default_factory=dict)
     not_comparable: dict[int, int] = field(default_factory=dict)
     is_verified: bool = True
+    notes: list[str] = field(default_factory=list)
     people: dict[str, UInt8Array] = field(default_factory=dict, repr=False, compare=False)
 
     @property

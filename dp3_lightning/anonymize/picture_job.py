@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existing, write_manifest
+from dp3_lightning.anonymize.pictures import read_picture as read_picture
+from dp3_lightning.anonymize.pictures import write_picture as write_picture
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
@@ -23,57 +22,7 @@ from dp3_lightning.anonymize.settings import (
 )
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.faces.analysis import file_hash
-from dp3_lightning.structures import FaceDetector, UInt8Array
-from dp3_lightning.whole_files import replaced
-
-_QUALITY = {
-    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
-}
-
-
-def read_picture(path: Path, deep_color: str = "convert") -> UInt8Array:
-    """Read a picture upright; ``(H, W, 3)`` uint8 RGB.
-
-    Args:
-        path: the file.
-        deep_color: what to do with more than 8 bits per colour: ``refuse`` or ``convert``.
-
-    Raises:
-        ValueError: it cannot be read, or its colours are refused.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8)  # by content: OpenCV dislikes some names
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    picture = cv2.imdecode(data, flags) if data.size else None
-    if picture is None:
-        raise ValueError(f"Cannot read {str(path)!r} as a picture: it is damaged, or none.")
-    if picture.dtype != np.uint8:
-        if deep_color == "refuse":
-            raise ValueError(
-                f"{str(path)!r} has more than 8 bits per colour, of which 8 would be left: allow "
-                "it with `--deep_color convert`."
-            )
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert picture is not None  # the same data a moment ago
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
-def write_picture(path: Path, picture: UInt8Array) -> None:
-    """Write a picture, all of it or nothing, with no metadata.
-
-    Raises:
-        ValueError: the suffix is no picture's.
-    """
-    suffix = path.suffix.lower()
-    try:
-        whole, data = cv2.imencode(suffix, picture[..., ::-1], _QUALITY.get(suffix, []))
-    except cv2.error:
-        whole = False
-    if not whole:
-        raise ValueError(f"Cannot write a picture as {path.suffix!r}: use .png or .jpg.")
-    with replaced(path) as partial:
-        partial.write_bytes(data.tobytes())
+from dp3_lightning.structures import FaceDetector
 
 
 def plan_of_picture(source: Path, settings: Settings, detector: FaceDetector) -> Plan:
@@ -91,7 +40,8 @@ def anonymize_picture(
 ) -> Outcome:
     """Anonymize one picture file; see :class:`~dp3_lightning.anonymize.video_job.VideoJob`."""
     refuse_existing(source, output, settings.output.overwrite)
-    picture = read_picture(source, settings.output.deep_color)
+    notes: list[str] = []
+    picture = read_picture(source, settings.output.deep_color, notes)
     sha256 = file_hash(source)
     checker = checking_detector(settings.check, detector, plan is not None)
     if plan is None:
@@ -103,7 +53,7 @@ def anonymize_picture(
     treatment = drawing.treatment or settings.render.fallback
     options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
     while True:
-        outcome = Outcome(n_frames=1, is_verified=settings.check.verify)
+        outcome = Outcome(n_frames=1, is_verified=settings.check.verify, notes=notes)
         keyed = drawing.keyed(plan, settings.people)
         renderer = renderer_for(plan, drawing, styles, options, lambda _: picture, keyed=keyed)
         outcome.redraws = getattr(renderer, "redraws", {})

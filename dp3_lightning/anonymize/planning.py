@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dp3_lightning.anonymize.coverage import COVERED, covered_share
+from dp3_lightning.anonymize.damage import carried_through_damage
 from dp3_lightning.anonymize.people import SAME_FACE_IOU, link_by_face, name_by_place
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
@@ -31,6 +32,7 @@ _DRIFT = 0.5
 _DRIFT_OF_MOTION = 0.5
 _DRIFT_LIMIT = 0.3
 WEAK = "weak but lasting"
+_PATIENCE = 0.5  # seconds after a sudden change in which losing a face is put down to damage
 _MOVES_ON = 3  # frames for which a face is taken to move on as it did, beyond a track's ends
 
 
@@ -98,7 +100,7 @@ def plan_video(
     options = options or PlanOptions()
     source = Path(path)
     with VideoReader(source) as reader:
-        rate = float(reader.average_rate)
+        rate, key_frames = float(reader.average_rate), reader.key_frames
     analysis = cached_analysis(source, detector, cache, lenient=True, progress=progress)
     failed = analysis.undetected
     if failed and len(failed) + len(analysis.lost) == analysis.n_frames:
@@ -108,6 +110,11 @@ def plan_video(
         with VideoReader(source) as reader:
             link_by_face(plan.tracks, reader, embedder)
         plan.settings["recogniser"] = embedder.name
+    patience = round(_PATIENCE * rate)
+    plan.tracks += carried_through_damage(
+        plan.tracks, analysis.jumps, key_frames, plan.n_frames, patience
+    )
+    plan.tracks.sort(key=lambda track: track.start)
     return plan
 
 

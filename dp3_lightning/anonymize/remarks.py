@@ -1,10 +1,11 @@
-"""What the console says about a finished file."""
+"""Write the lines that the console shows about a finished file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from dp3_lightning.anonymize.damage import remarks_on_the_file
 from dp3_lightning.anonymize.manifest import Outcome
 from dp3_lightning.anonymize.settings import Settings
 
@@ -18,6 +19,7 @@ def remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> Ite
         settings: what was asked for.
     """
     yield from _mishaps(record, outcome)
+    yield from remarks_on_the_file(record)
     yield from _weak(record)
     for track in record["tracks"]:
         if track["action"] == "keep":
@@ -28,7 +30,7 @@ def remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> Ite
     if "skipped" in record["identity"]:
         yield f"identity check skipped: {record['identity']['skipped']}"
     if settings.output.audio == "drop":
-        yield "no sound (a voice identifies a person; --audio copy keeps it)"
+        yield "sound dropped, because a voice identifies a person (--audio copy keeps it)"
     for frame, box in outcome.unresolved:
         yield f"UNRESOLVED: a face at {[round(v) for v in box]} in frame {frame}"
     if outcome.unchecked:
@@ -39,7 +41,7 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     blurred = [f for f in outcome.failures if f.blurred]
     if blurred:
         yield (
-            f"blurred because something failed: {len({f.frame for f in blurred})} frames "
+            f"blurred after a failure: {len({f.frame for f in blurred})} frames "
             f"(first: frame {blurred[0].frame}, {blurred[0].reason})"
         )
     for failure in (f for f in outcome.failures if not f.blurred):
@@ -47,12 +49,10 @@ def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
     failed = record["frames"]["detector_failed_blurred"]
     if failed:
         yield f"the face detector failed in {len(failed)} frames, which are blurred as a whole"
-    if outcome.repeated:
-        yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
     if outcome.missing_tail:
-        yield f"the file is cut off: {outcome.missing_tail} frames that it announces are missing"
+        yield f"the file is cut off: {outcome.missing_tail} of its announced frames are missing"
     if outcome.blurred:
-        yield f"re-detection found {len(outcome.blurred)} faces that were not covered: blurred"
+        yield f"{len(outcome.blurred)} uncovered faces were detected afterwards and blurred"
 
 
 def _weak(record: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.encoding import Encoding
 from dp3_lightning.anonymize.found_tracks import found_tracks
 from dp3_lightning.anonymize.manifest import (
     Outcome,
@@ -19,7 +20,6 @@ from dp3_lightning.anonymize.manifest import (
     refuse_existing,
     write_manifest,
 )
-from dp3_lightning.anonymize.options import OutputOptions
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.planning import plan_video
 from dp3_lightning.anonymize.renderers import Renderer, people_of, renderer_for
@@ -34,13 +34,7 @@ from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_soli
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
-from dp3_lightning.video import (
-    FrameUnavailableError,
-    VideoReader,
-    join_stretches,
-    write_gif,
-    write_video,
-)
+from dp3_lightning.video import FrameUnavailableError, VideoReader
 
 # Decoded frames that are held at a time, real and rendered together.
 _MEMORY = 256 * 2**20
@@ -88,7 +82,7 @@ class VideoJob:
         self.progress: Progress = progress or (lambda stage, done, total: None)
         refuse_existing(source, output, settings.output.overwrite)
         self.reader = VideoReader(source)
-        _check_colors(self.reader, settings.output)
+        self.encoding = Encoding(self.reader, output, settings.output)
         self.sha256 = file_hash(source)
         if plan is not None and plan.sha256 != self.sha256:
             raise ValueError(
@@ -106,7 +100,11 @@ class VideoJob:
         private = self.settings.people.pseudonym_key or ""
         workspace = Workspace(self.output, self._run_key(), private)
         try:
+            self.encoding.try_out(workspace.folder)
             return self._run_in(workspace)
+        except BaseException:
+            workspace.remove_if_unused()
+            raise
         finally:
             workspace.close()
 
@@ -120,8 +118,12 @@ class VideoJob:
         while True:
             labels = self.settings.people
             self.styles = self.drawing.styles(plan, labels, workspace.secret, redraws)
-            self.outcome = Outcome(n_frames=len(self.reader), missing_tail=self.reader.missing_tail)
-            self.outcome.is_verified = self.settings.check.verify
+            self.outcome = Outcome(
+                n_frames=len(self.reader),
+                missing_tail=self.reader.missing_tail,
+                is_verified=self.settings.check.verify,
+                notes=self.encoding.notes,
+            )
             self._render(plan, workspace)
             if found is None:  # once: a face that is there in some frames is there between them
                 found = self.outcome.blurred
@@ -218,31 +220,12 @@ class VideoJob:
                 part = Outcome(redraws=dict(getattr(renderer, "redraws", {})))
                 before = workspace.stretch(number - 1) if number else None
                 frames = self._rendered(renderer, start, stop, part, before)
-                self._write_stretch(workspace.stretch(number), frames, start, stop)
+                self.encoding.write_stretch(workspace.stretch(number), frames, start, stop)
                 record = part.as_dict()
                 workspace.keep_record(number, key, record)
             self.outcome.add(Outcome.from_dict(record))
             self.stretches.append(workspace.stretch(number))
             self.progress("render", stop, total)
-
-    def _write_stretch(
-        self, path: Path, frames: Iterator[UInt8Array], start: int, stop: int
-    ) -> None:
-        output = self.settings.output
-        gif = self.output.suffix.lower() == ".gif"  # encoded at the end, from lossless stretches
-        write_video(
-            path,
-            frames,
-            self.reader.average_rate,
-            codec=output.codec_for(self.output),
-            crf=output.crf,
-            lossless=gif,
-            pts=self.reader.pts[start:stop],
-            time_base=self.reader.time_base,
-            tags=self.reader.tags.for_yuv(),
-            pix_fmt=_pixel_format(self.reader),
-            encoder_options={**_container_options(self.output), **output.encoder_options},
-        )
 
     def _rendered(
         self,
@@ -305,19 +288,8 @@ class VideoJob:
             return np.zeros((*self.reader.size, 3), np.uint8)
 
     def _finish(self, plan: Plan, workspace: Workspace) -> None:
-        sound = self.source if self.settings.output.audio == "copy" else None
-        pts, time_base = self.reader.pts, self.reader.time_base
         joined = workspace.folder / f"joined{self.output.suffix}"
-        if self.output.suffix.lower() == ".gif":
-            write_gif(joined, self.stretches, self.reader.times)
-        else:
-            join_stretches(joined, self.stretches, pts, time_base, sound)
-        written = len(VideoReader(joined))
-        if written != len(self.reader):
-            raise ValueError(
-                f"{str(self.output)!r} would have {written} frames instead of {len(self.reader)}: "
-                "choose another suffix (.mp4, .mkv)."
-            )
+        self.encoding.join(joined, self.stretches)
         record = manifest_of(
             plan,
             self.outcome,
@@ -354,31 +326,3 @@ def _slice(plan: Plan, start: int, stop: int) -> list[Any]:
         for track in plan.tracks
         if track.start < stop and track.stop > start
     ]
-
-
-def _check_colors(reader: VideoReader, output: OutputOptions) -> None:
-    if reader.bit_depth <= 8:
-        return
-    kind = f"{str(reader.path)!r} has {reader.bit_depth} bits per colour ({reader.pixel_format})"
-    if reader.tags.high_dynamic_range:
-        raise ValueError(
-            f"{kind} and high dynamic range, which 8 bits cannot hold: convert it to standard "
-            "dynamic range (BT.709) first."
-        )
-    if output.deep_color == "refuse":
-        raise ValueError(f"{kind}, of which 8 would be left: allow it with `--deep_color convert`.")
-
-
-def _container_options(output: Path) -> dict[str, str]:
-    """Options of the encoder that a container needs: AVI has no times of its own to reorder by."""
-    return {"bf": "0"} if output.suffix.lower() == ".avi" else {}
-
-
-def _pixel_format(reader: VideoReader) -> str | None:
-    """Chroma resolution of the source where 8-bit encoders have it; None for the default."""
-    width = reader.size[1]
-    name = reader.pixel_format.replace("yuvj", "yuv")
-    for kind in ("yuv444p", "yuv422p"):
-        if name.startswith(kind) and not (kind == "yuv422p" and width % 2):
-            return kind
-    return None

@@ -10,14 +10,15 @@ from weakref import WeakSet
 
 import av
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.video.color import picture_to_rgb
-from dp3_lightning.video.decoding import decode_intact, decode_packets, intact_packets, open_video
+from dp3_lightning.video.decoding import intact_packets, open_video
 from dp3_lightning.video.frame_index import FrameIndex
+from dp3_lightning.video.trust import intact_frames
 
 # Going on over a keyframe costs this many frames at most; a seek empties the decoder's pipeline,
 # which costs about as much.
@@ -60,7 +61,7 @@ class DecodeRun:
         """Start at the beginning of the file."""
         self._container, self._stream = open_video(self._path, self._threads)
         packets = self._container.demux(self._stream)
-        self._frames = _numbered(self._index, self._stream, packets)
+        self._frames = intact_frames(self._index, self._stream, packets)
         self.key = -1
 
     def close(self) -> None:
@@ -102,6 +103,12 @@ class DecodeRun:
         size, rotation = self._index.coded_size, self._index.rotation
         return picture_to_rgb(self._reformatter, self._frame, size, rotation, window)
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the frame at :attr:`position` is coded without others."""
+        frame = self._frame
+        return frame is not None and (frame.key_frame or frame.pict_type == PictureType.I)
+
     def restart(self, key: int) -> None:
         """Go to entry point ``key``, or to an earlier one where the container cannot find it."""
         step = 1
@@ -110,7 +117,7 @@ class DecodeRun:
             packets = self._seek(key)
             if packets is not None:
                 self.key = key
-                self._frames = _numbered(self._index, self._stream, packets)
+                self._frames = intact_frames(self._index, self._stream, packets)
                 return
             key -= step
             step *= 2
@@ -129,23 +136,3 @@ class DecodeRun:
                 landed_early = packet.pts <= self._index.key_pts[key]
                 return chain([packet], packets) if landed_early else None
         return None
-
-
-def _numbered(
-    index: FrameIndex, stream: VideoStream, packets: Iterator[Packet[VideoStream]]
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames with their indices; frames that the index does not know are passed over.
-
-    A function, not a method: a generator that holds its run would delay freeing the decoder until
-    the garbage collector comes by, which may be in a forked child.
-    """
-    if index.counted:
-        # They were counted with every picture that came out, so damage changes nothing.
-        yield from enumerate(decode_packets(stream, packets))
-        return
-    last = -1
-    for frame in decode_intact(stream, packets):
-        position = index.find(frame.pts)
-        if position is not None and position > last:
-            last = position
-            yield position, frame

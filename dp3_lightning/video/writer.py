@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
+from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import timing_options
 from dp3_lightning.whole_files import replaced
 
@@ -38,6 +39,7 @@ def write_video(
     tags: ColorTags = BT709,
     pix_fmt: str | None = None,
     encoder_options: Mapping[str, str] | None = None,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Path:
     """Encode frames into a file, which appears under its name only when it is complete.
 
@@ -59,6 +61,7 @@ def write_video(
         tags: colours of lossy video.
         pix_fmt: FFmpeg's pixel format of lossy video; default as said above.
         encoder_options: further options of the encoder, by FFmpeg's names.
+        pixel_aspect: width of a pixel by its height, for players; not every container keeps it.
 
     Returns:
         The path of the finished file.
@@ -91,6 +94,8 @@ def write_video(
             look = (tags, pix_fmt)
             stream = _add_stream(container, name, exact_rate, first.shape, options, look)
             stream.time_base = stream.codec_context.time_base = step
+            if pixel_aspect != 1:
+                stream.codec_context.sample_aspect_ratio = pixel_aspect
             _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
     except av.FFmpegError as error:
         if isinstance(error, OSError):
@@ -133,7 +138,7 @@ def _checked(frames: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
 
 def _open_output(path: Path, options: dict[str, str]) -> OutputContainer:
     try:
-        return av.open(str(path), "w", options=options)
+        return av.open(path_for_ffmpeg(path), "w", options=options)
     except OSError:
         raise  # no permission, disk full: the message says it
     except ValueError as error:

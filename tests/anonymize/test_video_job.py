@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from dp3_lightning.anonymize import Drawing, plan_video, video_job
+from dp3_lightning.anonymize import Drawing, encoding, plan_video, video_job
 from dp3_lightning.anonymize.manifest import manifest_path, read_manifest
 from dp3_lightning.anonymize.video_job import VideoJob
 from dp3_lightning.generators import SolidGenerator
@@ -555,13 +555,13 @@ def test_a_run_killed_while_rendering_goes_on_where_it_was(
     finished = {p.name: p.stat().st_mtime_ns for p in stored if p.with_suffix(".json").exists()}
     assert {"stretch-00000.nut", "stretch-00001.nut"} <= set(finished)
     kept: dict[str, int] = {}
-    joined = video_job.join_stretches
+    joined = encoding.join_stretches
 
     def join(path: Path, stretches: list[Path], *rest: Any) -> Path:
         kept.update({p.name: p.stat().st_mtime_ns for p in stretches})
         return joined(path, stretches, *rest)
 
-    monkeypatch.setattr(video_job, "join_stretches", join)
+    monkeypatch.setattr(encoding, "join_stretches", join)
     generator = Styled()
     outcome = run(source, output, generator, propagation="off", truncation=1)
     assert {name: kept[name] for name in finished} == finished
