@@ -72,7 +72,15 @@ ALLOWED = {
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
 }
-TOP = {"cli", "weights", "training", "doctor", "__main__", "__init__"}  # may import everything
+TOP = {
+    "cli",
+    "weights",
+    "training",
+    "resuming",
+    "doctor",
+    "__main__",
+    "__init__",
+}  # may import everything
 NEVER_LIGHTNING = {
     "losses",
     "optical_flow",
