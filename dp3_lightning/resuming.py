@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from lightning_fabric.utilities.rank_zero import rank_zero_info
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.cli import LightningArgumentParser
 
 _KEYWORDS = ("best", "last", "hpc", "registry")  # names that Lightning resolves to a file later
@@ -121,7 +122,8 @@ def _differences(
     return lines
 
 
+@rank_zero_only
 def announce(lines: Sequence[str]) -> None:
-    """Say on the console, once for all processes, how this run differs from its checkpoint."""
+    """Print lines on the console, once for all processes."""
     for line in lines:
-        rank_zero_info(line)
+        print(line, file=sys.stderr)

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -186,14 +185,9 @@ def run(arguments: Sequence[str]) -> None:
     except SystemExit as end:  # Lightning ends an interrupted run with 1
         if interruption.outcome is None:
             raise
-        _say_on_rank_zero(f"\n{interruption.outcome}")
+        announce(["", interruption.outcome])
         raise SystemExit(INTERRUPTED) from end
     _leave_process_group()
-
-
-@rank_zero_only
-def _say_on_rank_zero(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _leave_process_group() -> None:
