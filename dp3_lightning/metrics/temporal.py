@@ -112,7 +112,7 @@ def flow_difference(
     check_pair(output, original, region)
     real = estimator(original[:-1], original[1:])
     made = estimator(output[:-1], output[1:])
-    weight = region[1:].float()
+    weight = region[:-1].float()  # the flow lies on the grid of the earlier frame
     if pair_valid is not None:
         weight = weight * pair_valid.view(-1, 1, 1, 1)
     length = (made - real).square().sum(1, keepdim=True).sqrt()

@@ -105,3 +105,26 @@ def test_a_track_without_any_embedding_is_left_out(broken: int) -> None:
     figures = FaceFigures("x", (0, 5), {}, empty)
     clips.insert(broken, PersonTrack("dan", "d", figures))
     assert measured(*clips)["verification, same frame"]["n_people"] == 3
+
+
+def test_two_tracks_of_one_video_are_no_other_clip() -> None:
+    """Same clothes, same light, same minute: that would not be re-identification."""
+    clips = [track(p, p, made=p) for p in ("ann", "bob") for _ in range(2)]
+    values, skipped = people_figures(clips)
+    assert not any("other clip" in name for name in values)
+    assert "No person is in two clips" in skipped["verification, other clip"]
+
+
+def test_impostors_are_real_people_and_synthetic_ones() -> None:
+    found = measured(*(track(p, p) for p in ("ann", "bob", "cem")))["verification, same frame"]
+    assert found["n_people_pairs_synthetic"] == 6  # each drawn face against two real people
+    assert found["n_people_pairs"] == 3 + 6
+    assert found["n_impostor"] == (3 + 6) * 6 * 6
+
+
+def test_a_drawn_face_like_another_real_person_raises_what_is_accepted_by_chance() -> None:
+    """Synthetic impostors count in the threshold, not in the number of pairs only."""
+    plain = [track(p, p, made="fake") for p in ("ann", "bob", "cem")]
+    alike = [track(p, p, made=q) for p, q in (("ann", "bob"), ("bob", "cem"), ("cem", "ann"))]
+    name = "verification, same frame"
+    assert measured(*alike)[name]["threshold"] < 0.5 * measured(*plain)[name]["threshold"]

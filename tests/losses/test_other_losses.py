@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dp3_lightning.losses import identity_hinge, latent_diversity, perceptual_loss
+from dp3_lightning.regions import interior
 
 
 def test_identity_hinge_by_hand() -> None:
@@ -50,6 +51,35 @@ def test_perceptual_modes() -> None:
     border = torch.zeros_like(real)
     border[..., 8:10, 8:24] = 1
     assert perceptual_loss(border, real, mask, mean_distance, "ring") > 0
+
+
+def test_identity_hinge_moves_the_generated_face_only() -> None:
+    fake = torch.tensor([[1.0, 0.5]], requires_grad=True)
+    real = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    identity_hinge(fake, real).sum().backward()
+    assert fake.grad.abs().sum() > 0
+    assert real.grad is None
+
+
+@pytest.mark.parametrize("gap", [0.5, 2.0, 4.0])
+def test_latent_distance_counts_as_it_is_not_squared(gap: float) -> None:
+    mask = torch.ones(1, 1, 1, 8, 8)
+    mask[..., 2:6, 2:6] = 0
+    first, z = torch.zeros(1, 1, 3, 8, 8), torch.zeros(1, 4)
+    loss = latent_diversity(first, first + 0.3, z, z + gap, mask, target=1.0)
+    torch.testing.assert_close(loss, torch.tensor([1 - 0.3 / gap]))
+
+
+def test_the_ring_mode_takes_its_target_as_given() -> None:
+    """The interior is on both sides; through the target it would get a second gradient."""
+    mask = torch.ones(1, 1, 1, 32, 32)
+    mask[..., 8:24, 8:24] = 0
+    real = torch.rand(1, 1, 3, 32, 32)
+    fake = torch.rand(1, 1, 3, 32, 32, requires_grad=True)
+    perceptual_loss(fake, real, mask, lambda a, b: (a * b).sum((1, 2, 3)), "ring").backward()
+    inside = interior(mask).expand_as(fake).bool()
+    expected = fake.detach()[inside] / (16 * 16 / 32**2)  # per generated fraction
+    torch.testing.assert_close(fake.grad[inside], expected)
 
 
 @pytest.mark.assets

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dp3_lightning.losses import pixel_loss, ring_error
+from dp3_lightning.losses.pixel import low_pass
 from dp3_lightning.regions import inner_ring, interior
 
 
@@ -70,3 +71,15 @@ def test_no_hole_no_loss() -> None:
         assert value.item() == 0
         value.backward()
         assert torch.isfinite(fake.grad).all()
+
+
+def test_the_blur_of_a_clip_is_that_of_its_largest_hole() -> None:
+    """One width for all frames of a clip, so that its target does not pulse with the hole."""
+    mask = torch.ones(1, 2, 1, 64, 64, dtype=torch.float64)
+    mask[:, 0, :, 8:56, 8:56] = 0  # 48 x 48
+    mask[:, 1, :, 28:36, 28:36] = 0  # 8 x 8
+    dot = torch.zeros(1, 2, 1, 64, 64, dtype=torch.float64)
+    dot[..., 32, 32] = 1
+    blurred = low_pass(dot, mask)
+    torch.testing.assert_close(blurred[:, 0], blurred[:, 1])
+    assert blurred.max().item() == pytest.approx(1 / (2 * torch.pi * (48 / 8) ** 2), rel=0.02)

@@ -134,3 +134,22 @@ def test_identity_stability_is_one_for_the_original_itself() -> None:
     assert identity_stability(np.tile(track[:1], (5, 1))) == pytest.approx((1, 1))
     with pytest.raises(ValueError, match="two frames"):
         identity_stability(track[:1])
+
+
+def test_neighbours_are_all_neighbours_by_hand() -> None:
+    """Vectors in a plane at these angles; a track that swaps faces in every frame is not stable."""
+    angles = np.radians([0.0, 10, 40, 40, 100])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    local, whole = identity_stability(rows)
+    assert local == pytest.approx(np.cos(np.radians([10, 30, 0, 60])).mean())
+    pairs = [angles[j] - angles[i] for i in range(5) for j in range(i + 1, 5)]
+    assert whole == pytest.approx(np.cos(pairs).mean())
+    swapped = np.eye(2)[[0, 1] * 6]
+    assert identity_stability(swapped)[0] == pytest.approx(0)
+
+
+def test_the_nearest_picture_of_a_person_counts() -> None:
+    """One good picture finds a person, however many bad ones there are."""
+    gallery = np.array([[0.1, 0], [9.0, 0], [9.0, 0], [1.0, 0]])
+    found = identification(np.zeros((1, 2)), [0], gallery, [0, 0, 0, 1], ks=(1,))
+    assert found.rates[1] == 1

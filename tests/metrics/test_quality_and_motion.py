@@ -151,6 +151,19 @@ def test_mouth_opening_follows_the_stretch() -> None:
     assert np.isnan(absent).all()
 
 
+def test_a_head_that_comes_nearer_does_not_speak() -> None:
+    """The stretch of the whole face is taken off that of the mouth."""
+    y, x = np.mgrid[0:96, 0:96].astype(float)
+    frames = []
+    for i in range(5):
+        zoom = 1.02**i
+        u, v = (x - 48) / zoom, (y - 48) / zoom
+        frames.append((np.sin(u / 3) + np.cos(v / 2.5) + 0.5 * np.sin((u + v) / 6)) / 3)
+    clip = torch.tensor(np.stack(frames), dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
+    boxes = [(16.0, 8.0, 80.0, 88.0)] * 5
+    assert np.abs(mouth_opening(clip, boxes, FarnebackFlow())).max() < 0.006  # the head: 0.02
+
+
 def test_correlation_leaves_out_what_is_not_known() -> None:
     a = np.array([1.0, 2, np.nan, 4, 5])
     assert correlation(a, np.array([2.0, 4, 100, 8, 10])) == pytest.approx(1)
