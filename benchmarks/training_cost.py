@@ -30,7 +30,15 @@ from typing import Any
 import cv2
 from pytorch_lightning import Trainer, seed_everything
 
-from benchmarks.common import RESULTS, Row, markdown_table, metadata, summary, write_results
+from benchmarks.common import (
+    RESULTS,
+    Row,
+    add_draft,
+    markdown_table,
+    metadata,
+    summary,
+    write_results,
+)
 from benchmarks.terms import BASE, FLOW, QUICK, all_alternatives
 from benchmarks.turns import Clock, Segments, Step
 from dp3_lightning.data import VideoClipDataModule
@@ -155,6 +163,7 @@ def parse() -> argparse.Namespace:
         "--steps", type=int, default=None, help="steps that count; default 6, quick 3"
     )
     parser.add_argument("--memory-pass", action="store_true", help=argparse.SUPPRESS)
+    add_draft(parser)
     options = parser.parse_args()
     options.repeats = options.repeats or (1 if options.quick else 10)
     options.steps = options.steps or (3 if options.quick else 6)
@@ -170,7 +179,7 @@ def main() -> None:
     if options.memory_pass:
         memory_pass(options)
         return
-    description = metadata(options.device)
+    description = metadata(options.device, options.draft)
     peaks = peak_memory()
     rows = summarize(train(options, memory=False), peaks, options.warmup)
     cost = next(r["of the adversarial step"]["median"] for r in rows if r["alternative"] == FLOW)

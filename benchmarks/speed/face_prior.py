@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 
 from benchmarks.anonymize_deface import seconds_of
-from benchmarks.common import RESULTS, Row, metadata, publish, summary
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish, summary
 from dp3_lightning.assets import asset_path
 from dp3_lightning.video import VideoReader, write_video
 
@@ -63,8 +63,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the clips")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "face_prior_speed--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     rows: list[Row] = []
     targets: list[Row] = []
     with tempfile.TemporaryDirectory() as name:

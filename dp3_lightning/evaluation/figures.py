@@ -23,6 +23,7 @@ from dp3_lightning.evaluation.views import VIEW, FaceView, face_views
 from dp3_lightning.evaluation.watching import FacesOfFrames, Watched, watch
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.metrics import (
+    PictureFeatures,
     correlation,
     detection_auc,
     flicker,
@@ -31,6 +32,7 @@ from dp3_lightning.metrics import (
     head_pose,
     high_frequency_share,
     kernel_distance,
+    kernel_distance_interval,
     mouth_opening,
     perceptual_difference,
     sharpness,
@@ -132,8 +134,7 @@ def _figures(view: FaceView, seen: Watched, tools: Tools) -> FaceFigures:
         **_utility(seen, view, tools),
     }
     if tools.features is not None and features is not None:
-        values[tools.features.frechet] = frechet_distance(*features)
-        values[tools.features.kernel] = kernel_distance(*features)
+        values |= _distributions(features, tools.features)
     if tools.fake_detector is not None:
         scores = [
             torch.cat([tools.fake_detector(b) for b in _batches(clip)]).double().cpu().numpy()
@@ -144,6 +145,21 @@ def _figures(view: FaceView, seen: Watched, tools: Tools) -> FaceFigures:
         values |= identity_figures(embeddings, tools.embedder.threshold)
     span = (view.first, view.first + len(view) - 1)
     return FaceFigures(view.person, span, values, embeddings, features)
+
+
+def _distributions(
+    features: tuple[FloatArray, FloatArray], by: PictureFeatures
+) -> dict[str, float]:
+    """Distances of the features of output and original, with the interval of the kernel's."""
+    low, high = kernel_distance_interval(*features)
+    values = {
+        by.kernel: kernel_distance(*features),
+        f"{by.kernel}, low": low,
+        f"{by.kernel}, high": high,
+    }
+    if len(features[0]) > features[0].shape[1]:  # else the covariances have not full rank
+        values[by.frechet] = frechet_distance(*features)
+    return values
 
 
 def _temporal(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:

@@ -40,11 +40,19 @@ MEANING = {
     "high frequencies": Meaning("share of contrast in details, of the original's", "one"),
     "total variation": Meaning("of the face, of the original's", "one"),
     "FID": Meaning("distance of Inception feature distributions to the original's", "lower"),
-    "KID": Meaning("the same by the cubic kernel", "lower"),
+    "KID": Meaning("the same by the cubic kernel, unbiased for few frames", "lower"),
+    "KID, low": Meaning("lower end of its interval (95 %, blocks of frames drawn)", "neither"),
+    "KID, high": Meaning("upper end of its interval", "neither"),
     "MobileNetV2 Frechet": Meaning(
         "distance of MobileNetV2 feature distributions to the original's, not FID", "lower"
     ),
-    "MobileNetV2 kernel distance": Meaning("the same by the cubic kernel, not KID", "lower"),
+    "MobileNetV2 kernel distance": Meaning(
+        "the same by the cubic kernel, unbiased for few frames, not KID", "lower"
+    ),
+    "MobileNetV2 kernel distance, low": Meaning(
+        "lower end of its interval (95 %, blocks of frames drawn)", "neither"
+    ),
+    "MobileNetV2 kernel distance, high": Meaning("upper end of its interval", "neither"),
     "identity distance": Meaning(
         "of drawn to real face, mean over up to 24 spread frames", "higher"
     ),

@@ -18,6 +18,7 @@ from dp3_lightning.metrics.features import (
     mobilenet_features,
 )
 from dp3_lightning.metrics.motion import correlation, head_pose, mouth_opening
+from dp3_lightning.metrics.paired import Interval, PairedChange, median_interval, paired_change
 from dp3_lightning.metrics.privacy import (
     Identification,
     identification,
@@ -29,6 +30,7 @@ from dp3_lightning.metrics.quality import (
     frechet_distance,
     high_frequency_share,
     kernel_distance,
+    kernel_distance_interval,
     sharpness,
     total_variation,
 )
@@ -54,6 +56,8 @@ __all__ = [
     "FlowDifference",
     "Identification",
     "IdentityStability",
+    "Interval",
+    "PairedChange",
     "PerceptualDifference",
     "PictureFeatures",
     "ReIdentification",
@@ -70,8 +74,11 @@ __all__ = [
     "identity_stability",
     "inception_features",
     "kernel_distance",
+    "kernel_distance_interval",
+    "median_interval",
     "mobilenet_features",
     "mouth_opening",
+    "paired_change",
     "perceptual_difference",
     "sharpness",
     "tar_at_far",

@@ -153,7 +153,7 @@ def test_the_larger_face_is_laid_over_the_smaller(order: tuple[str, str]) -> Non
 
 
 def test_color_match_is_steady_where_the_surroundings_flicker() -> None:
-    """Corrections are averaged over some frames: a lamp that flickers does not make a face pulse."""
+    """Corrections are averaged over frames: a lamp that flickers does not make a face pulse."""
     boxes = [square(40.0, 20.0)] * N
     plan = plan_for({"person-1": boxes}, N)
     frames = [np.full((HEIGHT, WIDTH, 3), 127 + (10 if i % 2 else -10), np.uint8) for i in range(N)]

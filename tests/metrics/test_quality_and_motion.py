@@ -13,6 +13,7 @@ from dp3_lightning.metrics import (
     head_pose,
     high_frequency_share,
     kernel_distance,
+    kernel_distance_interval,
     mobilenet_features,
     mouth_opening,
     sharpness,
@@ -80,6 +81,29 @@ def test_kernel_distance_against_the_sum_over_pairs() -> None:
     assert abs(kernel_distance(*halves)) < 0.1  # no bias by the number of samples
     with pytest.raises(ValueError, match=r"\(1, 4\)"):
         kernel_distance(first[:1], second)
+
+
+def test_the_interval_of_the_kernel_distance() -> None:
+    """It holds the distance of the distributions, shrinks with more rows, and tells them apart."""
+    rng = np.random.default_rng(0)
+    alike = [kernel_distance_interval(*rng.normal(size=(2, 40, 4)), seed=i) for i in range(40)]
+    assert np.mean([low <= 0 <= high for low, high in alike]) > 0.85
+    few = kernel_distance_interval(rng.normal(size=(24, 4)), rng.normal(size=(24, 4)) + 1.5)
+    many = kernel_distance_interval(rng.normal(size=(400, 4)), rng.normal(size=(400, 4)) + 1.5)
+    assert few[0] > 0
+    assert many[0] > 0
+    assert many[1] - many[0] < 0.6 * (few[1] - few[0])
+
+
+def test_frames_alike_their_neighbours_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(12, 4)), rng.normal(size=(12, 4))
+    twelve = kernel_distance_interval(first, second)
+    copied = kernel_distance_interval(np.repeat(first, 4, axis=0), np.repeat(second, 4, axis=0))
+    shuffled = [rng.permutation(np.repeat(rows, 4, axis=0)) for rows in (first, second)]
+    apart = kernel_distance_interval(*shuffled)
+    assert copied[1] - copied[0] > 1.3 * (apart[1] - apart[0])
+    assert copied[1] - copied[0] > 0.6 * (twelve[1] - twelve[0])
 
 
 @pytest.mark.parametrize("tilt", [-20.0, 0.0, 35.0])
