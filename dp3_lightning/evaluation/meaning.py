@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from dp3_lightning.metrics import MOTION_SIGNALS
+
 Better = Literal["lower", "higher", "one", "neither"]  # one: as the original, 1
 
 
@@ -62,6 +64,32 @@ MEANING = {
     "landmark error": Meaning("of the eyes' distance, where both faces are found", "lower"),
     "pose error": Meaning("of tilt and turn, degrees, from five landmarks", "lower"),
     "mouth correlation": Meaning("of the mouth's opening speed with the original's", "higher"),
+    "detections kept": Meaning(
+        "average precision of faces found, by those of the original (overlap 0.5)", "higher"
+    ),
+    "mesh found": Meaning("share of the original's frames with landmarks that have some", "higher"),
+    "landmark correlation": Meaning(
+        "of the landmarks' coordinates over time with the original's, median", "higher"
+    ),
+    "frontal landmark correlation": Meaning(
+        "the same without the motion of the head: expression", "higher"
+    ),
+    **{
+        f"{name} correlation": Meaning(
+            f"of the {name} over time with the original's, from landmarks", "higher"
+        )
+        for name in MOTION_SIGNALS
+    },
+    "skin difference": Meaning("of the skin's colour to the original's, CIELAB delta E", "lower"),
+    "skin lightness difference": Meaning("drawn less original, CIELAB L", "neither"),
+    "skin lightness, original": Meaning("CIELAB L: under 45 dark, over 65 light", "neither"),
+    "seam": Meaning(
+        "steps across the border of what was changed, by those beside it, of the original's", "one"
+    ),
+    "face size": Meaning("longer side of the face's box, pixels", "neither"),
+    "identity flicker": Meaning(
+        "change of identity from frame to frame, to the recogniser, of the original's", "one"
+    ),
     "detector AUC": Meaning(
         "of the given detector of fakes; 0.5: cannot tell output from original", "neither"
     ),

@@ -245,6 +245,44 @@ def trained_attack(
     return float((guessed == truth).mean()), float(most)
 
 
+def identity_flicker(
+    first: FloatArray, second: FloatArray, original: tuple[FloatArray, FloatArray] | None = None
+) -> float:
+    """Measure how much identity changes from one frame to the next: the mean of 1 - cosine.
+
+    Divided by the original's where that is given, so that 1 flickers as the source does.
+
+    >>> identity_flicker(np.eye(2), np.eye(2)[::-1])
+    1.0
+
+    Args:
+        first: ``(n, D)`` embeddings of one track's output.
+        second: ``(n, D)`` of the frames that follow those.
+        original: the same two of the original.
+
+    Returns:
+        At least 0; NaN without rows, or where the original does not change at all.
+
+    Raises:
+        ValueError: shapes that do not belong together, or embeddings that are not finite.
+    """
+    values = []
+    for rows, following in ((first, second), *([] if original is None else [original])):
+        if rows.shape != following.shape or not np.isfinite([rows, following]).all():
+            raise ValueError(
+                f"Expected finite embeddings of pairs of frames, got {rows.shape} and "
+                f"{following.shape}."
+            )
+        if not len(rows):
+            return math.nan
+        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(following, axis=1)
+        cosines = (rows * following).sum(axis=1) / np.maximum(lengths, 1e-12)
+        values.append(float((1 - cosines).mean()))
+    if original is None:
+        return values[0]
+    return values[0] / values[1] if values[1] > 0 else math.nan
+
+
 def identity_stability(
     embeddings: FloatArray, original: FloatArray | None = None
 ) -> tuple[float, float]:

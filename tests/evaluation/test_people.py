@@ -128,3 +128,26 @@ def test_a_drawn_face_like_another_real_person_raises_what_is_accepted_by_chance
     alike = [track(p, p, made=q) for p, q in (("ann", "bob"), ("bob", "cem"), ("cem", "ann"))]
     name = "verification, same frame"
     assert measured(*alike)[name]["threshold"] < 0.5 * measured(*plain)[name]["threshold"]
+
+
+def test_sharpness_by_size_and_colour_by_tone() -> None:
+    clips = [track(p, p) for p in ("ann", "bob", "cem")]
+    for clip, sharp, size, gap, tone in zip(
+        clips, (0.5, 0.7, 1.1), (40.0, 50.0, 300.0), (3.0, 5.0, 9.0), (70.0, 80.0, 20.0),
+        strict=True,
+    ):  # fmt: skip
+        clip.figures.values.update(
+            {
+                "sharpness": sharp, "face size": size, "skin difference": gap,
+                "skin lightness, original": tone,
+            }
+        )  # fmt: skip
+    found = measured(*clips)
+    assert found["sharpness by face size"] == {
+        "32 to 64 px": {"median": 0.6, "n": 2}, "256 px and more": {"median": 1.1, "n": 1},
+    }  # fmt: skip
+    assert found["skin difference by tone"]["light"] == {"median": 4.0, "n": 2}
+    assert found["skin difference by tone"]["dark"]["median"] == 9
+    values, skipped = people_figures([track("ann", "a"), track("bob", "b")])
+    assert "skin difference by tone" not in values
+    assert "No face has" in skipped["skin difference by tone"]

@@ -7,6 +7,7 @@ import scipy.stats
 from dp3_lightning.metrics.privacy import (
     binomial_interval,
     identification,
+    identity_flicker,
     identity_stability,
     tar_at_far,
     trained_attack,
@@ -153,3 +154,19 @@ def test_the_nearest_picture_of_a_person_counts() -> None:
     gallery = np.array([[0.1, 0], [9.0, 0], [9.0, 0], [1.0, 0]])
     found = identification(np.zeros((1, 2)), [0], gallery, [0, 0, 0, 1], ks=(1,))
     assert found.rates[1] == 1
+
+
+def test_identity_flickers_by_the_angle_from_frame_to_frame() -> None:
+    def at(*degrees: float) -> np.ndarray:
+        angles = np.radians(degrees)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    first, second = at(0, 50, 90), at(60, 50, 180)
+    assert identity_flicker(first, 3 * second) == pytest.approx((0.5 + 0 + 1) / 3)
+    calm = (at(0, 50, 90), at(60, 50, 90))
+    assert identity_flicker(first, second, calm) == pytest.approx(3)
+    assert identity_flicker(*calm, calm) == pytest.approx(1)
+    assert np.isnan(identity_flicker(first, second, (first, first)))
+    assert np.isnan(identity_flicker(np.zeros((0, 2)), np.zeros((0, 2))))
+    with pytest.raises(ValueError, match="pairs of frames"):
+        identity_flicker(first, second[:2])
