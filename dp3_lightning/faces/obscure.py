@@ -68,6 +68,11 @@ def fill_from_around(frame: UInt8Array, box: Sequence[float]) -> None:
     Every pixel that the box touches becomes the mean of the nearest pixels to the left, right, top
     and bottom of the box, by the inverse of their distances. Black where the box fills the frame.
 
+    >>> frame = np.array([[[10] * 3, [255] * 3, [30] * 3]], np.uint8)
+    >>> fill_from_around(frame, (1, 0, 2, 1))
+    >>> frame[0, :, 0].tolist()
+    [10, 20, 30]
+
     Args:
         frame: ``(H, W, 3)`` uint8 RGB.
         box: ``(x0, y0, x1, y1)`` in pixels; may leave the frame.

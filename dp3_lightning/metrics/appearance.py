@@ -112,6 +112,11 @@ def seam_visibility(clip: Tensor, region: Tensor) -> float:
 
     1: the border cannot be seen; more: an edge runs along it.
 
+    >>> slope = torch.arange(12.0).expand(1, 3, 12, 12)
+    >>> left = (slope[:, :1] < 6).float()
+    >>> seam_visibility(slope, left), seam_visibility(slope + 9 * (1 - left), left)
+    (1.0, 10.0)
+
     Args:
         clip: ``(T, 3, H, W)``, any range.
         region: ``(T, 1, H, W)``, 1 or 0; its border is looked at.
@@ -125,14 +130,15 @@ def seam_visibility(clip: Tensor, region: Tensor) -> float:
         1 - region, 2 * _BAND + 1, 1, _BAND
     )
     near = (around == 2).to(clip)  # within reach of both sides
-    across, beside = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    seen = expected = 0.0
     for dim in (2, 3):
         step = clip.diff(dim=dim).abs().mean(1, keepdim=True).double()
         crosses = (region.diff(dim=dim).abs() > 0.5).double()
-        both = near.narrow(dim, 1, near.shape[dim] - 1) * near.narrow(dim, 0, near.shape[dim] - 1)
-        here = both.double() * (1 - crosses)
-        across += torch.stack([(step * crosses).sum(), crosses.sum()]).cpu()
-        beside += torch.stack([(step * here).sum(), here.sum()]).cpu()
-    if across[1] == 0 or beside[1] == 0 or beside[0] == 0:
-        return math.nan
-    return float((across[0] / across[1]) / (beside[0] / beside[1]))
+        length = near.shape[dim] - 1
+        both = (near.narrow(dim, 1, length) * near.narrow(dim, 0, length)).double()
+        beside = both * (1 - crosses)
+        seen += float((step * crosses).sum())
+        # As many steps of the usual height in this direction: a slope has steps in one only.
+        usual = float((step * beside).sum() / beside.sum().clamp_min(1))
+        expected += float(crosses.sum()) * usual
+    return seen / expected if expected > 0 else math.nan

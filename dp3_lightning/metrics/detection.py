@@ -32,6 +32,10 @@ def average_precision(
     Every detection, by falling score, is matched to the free true face of its frame that it
     overlaps most (Everingham et al. 2010, all points; precision made falling).
 
+    >>> face = Detection((0, 0, 9, 9), 0.9)
+    >>> average_precision([[face], [face]], [[face], []])
+    0.5
+
     Args:
         truth: per frame the true faces; their scores do not count.
         found: per frame what was found.

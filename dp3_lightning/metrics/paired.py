@@ -54,6 +54,10 @@ def median_interval(
 
     Several seeds of one face are no new faces: they are averaged, and only faces are drawn.
 
+    >>> found = median_interval([1.0, 2, 3, 4, 5, 6, 7])
+    >>> found.middle, found.at_most(10.0)
+    (4.0, True)
+
     Args:
         values: measured; those that are not finite are left out.
         groups: who each value is of; default: each of its own.
@@ -115,6 +119,11 @@ def paired_change(
     seed: int = 0,
 ) -> PairedChange:
     """Compare the values of two ways on the same faces and seeds.
+
+    >>> theirs = [1.0, 10.0, 100.0, 3.0, 7.0]
+    >>> found = paired_change([v / 2 for v in theirs], theirs, list("abcde"))
+    >>> found.change.middle, found.lower
+    (-0.5, 5)
 
     Args:
         ours: values of one way.

@@ -16,6 +16,12 @@ from dp3_lightning.structures import FloatArray
 def sharpness(clip: Tensor, region: Tensor) -> float:
     """Gradient energy in a region: the mean squared difference of neighbouring pixels.
 
+    >>> stripes = torch.tensor([0.0, 1.0] * 2).expand(1, 3, 4, 4)  # steps of 0.5 in [0, 1]
+    >>> region = torch.ones(1, 1, 4, 4)
+    >>> region[..., -1] = 0
+    >>> sharpness(stripes, region)
+    0.25
+
     Args:
         clip: ``(T, 3, H, W)`` in [-1, 1]; differences are those of levels in [0, 1].
         region: ``(T, 1, H, W)``, 1 or 0.
@@ -61,6 +67,12 @@ def high_frequency_share(clip: Tensor, region: Tensor) -> float:
 def total_variation(clip: Tensor, region: Tensor) -> float:
     """Mean absolute difference of neighbouring pixels in a region (anisotropic), levels in [0, 1].
 
+    >>> stripes = torch.tensor([0.0, 1.0] * 2).expand(1, 3, 4, 4)
+    >>> region = torch.ones(1, 1, 4, 4)
+    >>> region[..., -1] = 0
+    >>> total_variation(stripes, region)
+    0.5
+
     Args:
         clip: ``(T, 3, H, W)`` in [-1, 1].
         region: ``(T, 1, H, W)``, 1 or 0.
@@ -73,6 +85,10 @@ def frechet_distance(first: FloatArray, second: FloatArray) -> float:
 
     Of few rows it says little: with no more rows than dimensions the covariances have not full
     rank, and the distance grows with what is missing. :func:`kernel_distance` has no such bias.
+
+    >>> rows = np.array([[0.0], [2.0]])
+    >>> frechet_distance(rows, rows + 3)
+    9.0
 
     Args:
         first: ``(N, D)``.
@@ -98,6 +114,10 @@ def kernel_distance(first: FloatArray, second: FloatArray) -> float:
     """Squared maximum mean discrepancy, cubic kernel, unbiased (KID, Binkowski et al. 2018).
 
     Unlike the Frechet distance it is not larger for few samples, and may come out below 0.
+
+    >>> near = np.array([[0.0], [0.0]])
+    >>> kernel_distance(near, near + 1)  # k(0, 0) + k(1, 1) - 2 k(0, 1)
+    7.0
 
     Args:
         first: ``(N, D)``.

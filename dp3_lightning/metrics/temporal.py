@@ -127,6 +127,10 @@ def flicker(clip: Tensor, region: Tensor, pair_valid: Tensor | None = None) -> f
     What the eye sees as a face that pulses. It does not look at motion; compare with the
     original's.
 
+    >>> clip = torch.tensor([0.0, 0.4, 0.0]).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    >>> round(flicker(clip, torch.ones(3, 1, 2, 2)), 6)  # levels in [0, 1]
+    0.2
+
     Args:
         clip: ``(T, 3, H, W)`` in [-1, 1].
         region: ``(T, 1, H, W)``, where to measure.

@@ -14,7 +14,12 @@ from dp3_lightning.regions import interior
 def test_the_distance_is_lpips_without_learnt_weights(tmp_path: Path) -> None:
     """Of another trunk: torchvision's own extractor, LPIPS's own normalisation and averaging."""
     torch.manual_seed(0)
-    trunk = mobilenet_v2(weights=None).eval()
+    trunk = mobilenet_v2(weights=None).train()
+    for layer in trunk.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0  # one batch decides, so that deep features do not vanish
+    trunk(torch.randn(8, 3, 64, 64))
+    trunk.eval()
     torch.save(trunk.state_dict(), tmp_path / "random.pth")
     ours = MobileNetV2Distance(tmp_path / "random.pth")
     nodes = [f"features.{i}" for i in (1, 3, 6, 13, 17)]

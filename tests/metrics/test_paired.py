@@ -72,6 +72,7 @@ def test_values_below_zero_and_pairs_that_are_missing() -> None:
     assert [round((a - b) / abs(b), 3) for _, a, b in found.pairs] == [-0.6, 0.4, 1.0]
     assert [face for face, _, _ in found.pairs] == ["a", "b", "a"]
     assert found.change.n_groups == 2
+    assert found.change.middle == pytest.approx((np.mean([-0.6, 1.0]) + 0.4) / 2)
     difference = paired_change([5.0], [0.0], ["d"], relative=False)
     assert difference.change.middle == 5
     with pytest.raises(ValueError, match="Expected pairs"):
