@@ -76,7 +76,7 @@ MEANING = {
     ),
     **{
         f"{name} correlation": Meaning(
-            f"of the {name} over time with the original's, from landmarks", "higher"
+            f"of the {name} over time with the original's; none where that hardly moves", "higher"
         )
         for name in MOTION_SIGNALS
     },

@@ -36,6 +36,18 @@ def test_a_face_follows_itself_and_a_mask_does_not() -> None:
     assert math.isnan(other["skin difference"])
 
 
+def test_what_hardly_moves_in_the_original_is_not_judged() -> None:
+    """A still head that is measured with noise: its correlation would be that of the noise."""
+    rng = np.random.default_rng(0)
+    real = talking("yaw")
+    n = len(real)
+    noisy = [real + 0.05 * rng.normal(size=real.shape) for _ in range(2)]
+    values = mesh_figures(TrackMeshes(*noisy, known(n), known(n)))
+    assert math.isnan(values["yaw correlation"])
+    assert values["pitch correlation"] > 0.99
+    assert values["mouth opening correlation"] > 0.99
+
+
 def test_frames_without_a_mesh_do_not_count_and_are_told() -> None:
     real, made = talking(), talking()
     made[24:] = np.nan
