@@ -79,7 +79,7 @@ class InterruptCheckpoint(Callback):
         else:
             if trainer.is_global_zero and last.is_symlink():
                 last.unlink()  # `save_last: link`: what it points to is another checkpoint
-            trainer.save_checkpoint(last)
+            trainer.save_checkpoint(last, weights_only=False)
             self.outcome = f"Interrupted after update {step}: go on with `--ckpt_path {last}`."
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -119,6 +119,29 @@ class InterruptAfter(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+class InterruptRank(InterruptAfter):
+    """Send it to the first process alone."""
+
+    def on_before_optimizer_step(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_rank == 0:
+            super().on_before_optimizer_step(trainer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["InterruptAfter", "InterruptRank"])
+def test_all_processes_stop_after_the_same_update(tmp_path: Path, kind: str) -> None:
+    interrupt = {
+        "class_path": f"tests.modules.test_resuming.{kind}",
+        "init_args": {"updates": 4},
+    }
+    settings = config(tmp_path, [interrupt], devices=2, strategy="ddp_find_unused_parameters_true")
+    settings["data"]["init_args"] |= {"n_clips": 24, "batch_size": 4}
+    result = start(tmp_path, settings)
+    assert result.returncode == 130, result.stderr[-3000:]
+    assert result.stderr.count("Interrupted after update 5: go on with") == 1
+    assert int(weights(tmp_path / "last.ckpt")["global_step"]) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_run_keeps_its_updates_and_goes_on_as_if_nothing_was(
