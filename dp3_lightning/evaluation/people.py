@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,16 +11,14 @@ import numpy as np
 import scipy.spatial.distance
 
 from dp3_lightning.evaluation.figures import FaceFigures
+from dp3_lightning.evaluation.groups import GROUPED, grouped
 from dp3_lightning.evaluation.identity import TrackEmbeddings
 from dp3_lightning.metrics import (
     Identification,
-    by_group,
     frechet_distance,
     identification,
     kernel_distance,
-    size_group,
     tar_at_far,
-    tone_group,
     trained_attack,
     two_sample_auc,
 )
@@ -77,25 +74,10 @@ def people_figures(
         add(names[0], lambda: _frechet(made, real))
         add(names[1], lambda: kernel_distance(made, real))
         add("detectability, AUC", lambda: _detectability(described))
-    add("sharpness by face size", lambda: _by(tracks, "sharpness", "face size", size_group))
-    lightness = "skin lightness, original"
-    add("skin difference by tone", lambda: _by(tracks, "skin difference", lightness, tone_group))
+    faces = [track.figures.values for track in tracks]
+    for name in GROUPED:
+        add(name, lambda name=name: grouped(faces, name))  # type: ignore[misc]
     return values, skipped
-
-
-def _by(
-    tracks: Sequence[PersonTrack], figure: str, of: str, group: Callable[[float], str]
-) -> dict[str, dict[str, float]]:
-    """Medians of a figure over the faces of a group, by another figure."""
-    found = [t.figures.values for t in tracks]
-    known = [
-        (values[figure], values[of])
-        for values in found
-        if math.isfinite(values.get(figure, math.nan)) and math.isfinite(values.get(of, math.nan))
-    ]
-    if not known:
-        raise ValueError(f"No face has {figure!r} and {of!r}.")
-    return by_group([value for value, _ in known], [group(size) for _, size in known])
 
 
 def _frechet(made: FloatArray, real: FloatArray) -> float:

@@ -27,6 +27,7 @@ from dp3_lightning.metrics.features import (
     inception_features,
     mobilenet_features,
 )
+from dp3_lightning.metrics.identity import identity_flicker, identity_stability
 from dp3_lightning.metrics.landmarks import (
     MOTION_SIGNALS,
     column_correlations,
@@ -39,8 +40,6 @@ from dp3_lightning.metrics.paired import Interval, PairedChange, median_interval
 from dp3_lightning.metrics.privacy import (
     Identification,
     identification,
-    identity_flicker,
-    identity_stability,
     tar_at_far,
     trained_attack,
 )

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from dp3_lightning.metrics.identity import identity_flicker, identity_stability
 from dp3_lightning.metrics.privacy import (
     binomial_interval,
     identification,
-    identity_flicker,
-    identity_stability,
     tar_at_far,
     trained_attack,
 )
