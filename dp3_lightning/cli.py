@@ -44,6 +44,7 @@ _FUNCTIONS = {
     "evaluate": "dp3_lightning.evaluation.command:evaluate_command",
     "privacy-curve": "dp3_lightning.evaluation.privacy_command:privacy_curve_command",
 }
+_INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 # Errors that tell a user what to change; others keep their traceback.
 _USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, AssetUnavailableError)
 
@@ -126,6 +127,11 @@ def _report_errors(command: Callable[[], None]) -> None:
     """Turn an error that tells the user what to change into one message and exit code 1."""
     try:
         command()
+    except KeyboardInterrupt:
+        if os.environ.get("DP3_TRACEBACK"):
+            raise
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         # Imported late: importing Lightning takes seconds, and `dp3 --help` must not.
         from lightning_fabric.utilities.exceptions import MisconfigurationException

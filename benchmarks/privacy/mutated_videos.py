@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.anonymize import CheckOptions, Settings, anonymize_video
 from dp3_lightning.structures import Detection, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
@@ -283,8 +283,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first, its seed")
     parser.add_argument("--keep", type=Path, default=None, help="folder for videos that failed")
     parser.add_argument("--output", type=Path, default=RESULTS / "mutated_videos--cpu.json")
+    add_draft(parser)
     options = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     rows = run(options.count, options.first, options.keep)
     targets = [
         {"what": verdict, "target": 0, "measured": sum(row["verdict"] == verdict for row in rows)}

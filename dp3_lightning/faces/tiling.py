@@ -57,7 +57,11 @@ class TiledDetector:
 def tile_corners(
     size: Sequence[int], tiles: int, overlap: float
 ) -> list[tuple[int, int, int, int]]:
-    """Lay out tiles ``(x0, y0, x1, y1)`` over a frame of ``(height, width)``; they cover it."""
+    """Lay out tiles ``(x0, y0, x1, y1)`` over a frame of ``(height, width)``; they cover it.
+
+    >>> tile_corners((100, 100), tiles=1, overlap=0.25)
+    []
+    """
     height, width = int(size[0]), int(size[1])
     side = max(height, width) / (tiles - (tiles - 1) * overlap)
     corners = []

@@ -22,6 +22,7 @@ from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import timing_options
 from dp3_lightning.whole_files import replaced
 
+_HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_videotoolbox", "_mf", "_v4l2m2m", "_vulkan")
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi
 _RATE_LIMIT = 1001  # 29.97 and its like are exact multiples of 1/1001
 
@@ -98,7 +99,13 @@ def write_video(
                 stream.codec_context.sample_aspect_ratio = pixel_aspect
             _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
+        encoder_failed = str(error.filename).startswith("avcodec_open2")
+        if encoder_failed and name.endswith(_HARDWARE):
+            raise ValueError(
+                f"Cannot write {str(target)!r}: encoder {name!r} needs a GPU and its driver, and "
+                "does not start on this machine. Choose 'libx264' or 'libx265'."
+            ) from error
+        if isinstance(error, OSError) and not encoder_failed:
             raise  # disk full, no permission: the message says it
         raise ValueError(
             f"Cannot write {str(target)!r}: encoder {name!r} says {error.strerror!r}. Choose a "
