@@ -61,9 +61,9 @@ def overview(content: dict[str, Any], shown: Collection[str] = tuple(OVERVIEW)) 
     """Tabulate some rungs of the ladder, and say which of its targets are met."""
     results = content["results"]
     rungs = {row["rung"]: row for row in results["rows"]}
-    shown = [f for f in FIGURES if any(f in row for row in rungs.values())]
+    figures = [f for f in FIGURES if any(f in row for row in rungs.values())]
     rows = [
-        {"": name, "rung": rung, **{f: (rungs[rung].get(f) or {}).get("median") for f in shown}}
+        {"": name, "rung": rung, **{f: (rungs[rung].get(f) or {}).get("median") for f in figures}}
         for rung, name in OVERVIEW.items()
         if rung in shown
     ]
