@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from itertools import chain
@@ -28,8 +29,17 @@ _SLACK = 8
 # ever: the child keeps those that were open until it ends.
 _OPEN: WeakSet[DecodeRun] = WeakSet()
 _INHERITED: list[DecodeRun] = []
+
+
+def _keep_inherited() -> None:
+    _INHERITED.extend(_OPEN)
+    # PyAV's containers and streams hold each other: what the parent dropped and had not collected,
+    # encoders included, must not be collected here either.
+    gc.freeze()
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_OPEN))
+    os.register_at_fork(after_in_child=_keep_inherited)
 
 
 class DecodeRun:
