@@ -299,7 +299,7 @@ def test_what_fails_while_colours_are_fitted_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(stage, "PersonPainter", Slow)
     renderer = prepared(track(LEFT, "person-1"))
     assert not renderer.roles
-    assert "too late" in renderer.problems[0].reason
+    assert "too late" in renderer.refusals[0]
 
 
 def test_faces_that_are_told_to_be_blurred_are_blurred(monkeypatch: pytest.MonkeyPatch) -> None:
