@@ -150,7 +150,7 @@ def test_drawn_colours_follow_the_skin_around() -> None:
     meshes = [posed()] * 8
     role = cast(meshes, around(PALER))
     assert role.shift.shape == (8, 3)
-    assert (role.shift[:, 0] > 3).all()
+    assert (role.shift[:, 0] > 1.5).all()
     same = cast(meshes, around(SKIN))
     assert np.abs(same.shift).max() < 1
     assert np.abs(role.shift).max() <= 6 + 5  # never by far
@@ -180,7 +180,7 @@ def test_somebody_who_was_chosen_before_is_drawn_again() -> None:
     assert again.start == 7
 
 
-@pytest.mark.parametrize(("scale", "size"), [(30.0, 256), (120.0, 512), (300.0, 1024)])
+@pytest.mark.parametrize(("scale", "size"), [(30.0, 256), (60.0, 512), (300.0, 1024)])
 def test_faces_are_drawn_at_the_size_that_is_seen(scale: float, size: int) -> None:
     asked = []
 
