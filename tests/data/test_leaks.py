@@ -43,7 +43,7 @@ def test_parts_leak_where_they_share_time(
     trained = as_stored(part_key(VideoSource(video, "a", start=2, end=4)))
     held_out = {"test": [VideoSource(video, "a", start=start, end=end)]}
     if leaks:
-        with pytest.raises(ValueError, match="would flatter"):
+        with pytest.raises(ValueError, match="would be too good"):
             refuse_leak(held_out, trained)
     else:
         refuse_leak(held_out, trained)
