@@ -30,6 +30,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.anonymize import CheckOptions, Settings, anonymize_video
@@ -107,6 +108,8 @@ def make_clip(path: Path, codec: str, options: dict[str, str]) -> Path:
     first = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=first) as container:
         stream = container.add_stream(codec, rate=25, options=options)
+        if not isinstance(stream, VideoStream):
+            raise TypeError(f"{codec} encodes no video.")
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         for i in range(N_FRAMES):
             frame = np.repeat(wide[i // 2 : i // 2 + HEIGHT, i : i + WIDTH, None], 3, axis=2)
