@@ -15,6 +15,7 @@ from dp3_lightning.faces.appearance import (
     lab_of,
     scaled_outline,
     skin_likeness,
+    upper_lip,
 )
 from dp3_lightning.faces.expression import EYE_LEFT, EYE_RIGHT, LIPS_OUTER, OVAL
 from tests.face_prior_fixtures import BACKGROUND, HAIR, SKIN, aligned_mesh, painted, rotated
@@ -204,3 +205,28 @@ def test_eyes_behind_sunglasses_have_no_detail() -> None:
     covered[int(mesh[159, 1]) - 12 : int(mesh[145, 1]) + 12, 60:200] = 20
     assert eye_detail(covered, mesh) < 1
     assert eye_detail(picture, mesh + 1000) == 0
+
+
+def over_the_lip(color: tuple[int, int, int]) -> np.ndarray:
+    picture = painted(MESH, SIZE)
+    rows = slice(int(MESH[2, 1]) + 1, int(MESH[0, 1]) + 2)
+    picture[rows, int(MESH[61, 0]) : int(MESH[291, 0])] = color
+    return picture
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 1.0, 1.1])
+@pytest.mark.parametrize("turned", [0.0, 60.0])
+def test_moustaches_are_darker_than_cheeks(share: float, turned: float) -> None:
+    tone = tuple(int(v * share) for v in SKIN)
+    picture = over_the_lip(tone)
+    matrix = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), -turned, 1.0)
+    picture = cv2.warpAffine(picture, matrix, (SIZE, SIZE))
+    found = upper_lip(picture, rotated(MESH, turned, (SIZE / 2, SIZE / 2)))
+    assert found == pytest.approx(lab(tone)[0] - lab(SKIN)[0], abs=2)
+
+
+def test_beards_and_lips_are_no_moustache() -> None:
+    assert abs(upper_lip(below(painted(MESH, SIZE), MESH[17, 1] + 4, HAIR), MESH)) < 1
+    red = painted(MESH, SIZE)
+    red[fill_outline((SIZE, SIZE), MESH[list(LIPS_OUTER), :2]) > 0] = (150, 40, 50)
+    assert abs(upper_lip(red, MESH)) < 1

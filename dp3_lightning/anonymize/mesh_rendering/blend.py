@@ -6,12 +6,15 @@ Colours are fitted to pixels outside the mask only, which stay visible in the ou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import Delaunay
 
 from dp3_lightning.faces.appearance import fill_outline, scaled_outline, skin_likeness
+from dp3_lightning.generators.face_prior.latent_model import LatentModel
 from dp3_lightning.structures import FloatArray, UInt8Array, Window
 
 Float32Array = npt.NDArray[np.float32]
@@ -81,7 +84,9 @@ class Cover:
 
 
 def cover(real: FloatArray, drawn: FloatArray, frame_size: tuple[int, int]) -> Cover | None:
-    """Choose what a drawn face covers: all of the real face's outline, and its own.
+    """Choose what a drawn face covers: all that the real face's mesh covers, and its own.
+
+    When a head is turned, nose, lips and the far eye reach beyond the face's outline.
 
     Args:
         real: ``(468, 3)`` mesh of the real face, pixels of the frame.
@@ -97,7 +102,7 @@ def cover(real: FloatArray, drawn: FloatArray, frame_size: tuple[int, int]) -> C
         scaled_outline(real, 1.0),
         scaled_outline(drawn, 1.0),
     ]
-    every = np.concatenate(outlines)
+    every = np.concatenate([*outlines, real[:, :2], drawn[:, :2]])
     low, high = every.min(0), every.max(0)
     margin = _MARGIN * float((high - low).max())
     x0, y0 = np.maximum(np.floor(low - margin), 0).astype(int)
@@ -108,6 +113,11 @@ def cover(real: FloatArray, drawn: FloatArray, frame_size: tuple[int, int]) -> C
     mask = np.zeros(size, np.uint8)
     for outline in outlines:
         mask |= fill_outline(size, outline - [x0, y0] - 0.5)
+    own = _silhouette(size, real[:, :2] - [x0, y0] - 0.5)
+    reach = (_GROWTH - 1) * 0.5 * float(np.ptp(real[:, :2], axis=0).max())
+    side = 2 * int(np.ceil(reach)) + 1
+    mask |= cv2.dilate(own, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    mask |= _silhouette(size, drawn[:, :2] - [x0, y0] - 0.5)
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     distance -= cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3)
     up = (drawn[10] - drawn[168])[:2]
@@ -122,6 +132,23 @@ def cover(real: FloatArray, drawn: FloatArray, frame_size: tuple[int, int]) -> C
     alpha = (alpha * alpha * (3 - 2 * alpha)).astype(np.float32)
     alpha[mask > 0] = 1.0
     return Cover((int(x0), int(y0), int(x1), int(y1)), alpha, distance.astype(np.float32), half)
+
+
+@cache
+def _triangles() -> npt.NDArray[np.int32]:
+    """Triangles that the mesh of any face is made of, ``(n, 3)``."""
+    triangles: npt.NDArray[np.int32] = Delaunay(LatentModel.load().reference[:, :2]).simplices
+    return triangles
+
+
+def _silhouette(size: tuple[int, int], points: FloatArray) -> npt.NDArray[np.uint8]:
+    """Return a mask of all that a mesh covers; its points are pixel centres."""
+    mask = np.zeros(size, np.uint8)
+    # Far outside, fixed point numbers would overflow; there nothing is covered anyway.
+    corners = np.clip(np.round(points * 16), -(2**24), 2**24).astype(np.int32)[_triangles()]
+    for triangle in corners:
+        cv2.fillConvexPoly(mask, triangle, 1, cv2.LINE_8, 4)
+    return mask
 
 
 def to_lab(levels: Float32Array) -> Float32Array:

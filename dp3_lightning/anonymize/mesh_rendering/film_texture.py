@@ -23,6 +23,8 @@ _STEPS = (-0.6, -0.4, -0.2, 0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2,
 _TOWARDS = 0.6  # of the way from the drawn face's edges to the film's, as faces are not hair
 _UNSHARP_SIGMA = 1.1  # pixels
 _LEAST_GRAIN, _MOST_GRAIN = 1.2, 12.0  # levels; less is what compression leaves
+# Pixels of blur before edges of grainy films are measured: at no grain, for each level, at most.
+_CALM, _CALM_FROM = (0.9, 0.25, 2.4), 0.5
 _FLAT = 3.0  # levels a pixel below which a neighbourhood is flat
 
 
@@ -58,18 +60,22 @@ def stepped(drawn: Float32Array, step: float) -> Float32Array:
     return drawn - np.float32(step) * (drawn - soft)
 
 
-def edge_width(grey: Float32Array, mask: Mask, window: float) -> float:
+def edge_width(grey: Float32Array, mask: Mask, window: float, calm: float = 0.0) -> float:
     """Measure how wide edges are: gradient over Laplacian at the strongest edge of every window.
 
     Args:
         grey: ``(h, w)`` levels in [0, 255].
         mask: pixels that may be looked at.
         window: side of a window in pixels.
+        calm: pixels of Gaussian blur before, so that grain is not taken for edges.
 
     Returns:
         Median of Gaussian widths, in pixels, as far as 3x3 filters tell; NaN with few edges.
     """
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
+    side = 5 + 2 * int(np.ceil(2 * calm))
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)).astype(np.float32)
+    if calm > 0:
+        grey = cv2.GaussianBlur(grey, (0, 0), calm).astype(np.float32)
     # Levels outside the mask are replaced: their edges must not reach in.
     gradient = inner * np.hypot(
         cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8),
@@ -111,7 +117,7 @@ def fit_film_texture(views: Sequence[tuple[UInt8Array, Float32Array, Cover]]) ->
     Args:
         views: part of a frame, the drawn face moved into it, and what is covered.
     """
-    film, own, grains = [], [], []
+    film, made, grains = [], [], []
     for real, drawn, place in views:
         reach = _REACH * place.half_height
         around = (place.distance < -1) & (place.distance > -reach) & (place.alpha == 0)
@@ -120,27 +126,47 @@ def fit_film_texture(views: Sequence[tuple[UInt8Array, Float32Array, Cover]]) ->
         # The hole is filled before filters run, so that none of it is looked at.
         grey = cv2.cvtColor(real, cv2.COLOR_RGB2GRAY).astype(np.float32)
         grey[place.alpha > 0] = float(np.median(grey[around])) if around.any() else 0.0
-        made = cv2.cvtColor(np.clip(drawn, 0, 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
-        film.append(edge_width(grey, around, window))
-        widths = [edge_width(stepped(made.astype(np.float32), s), inside, window) for s in _STEPS]
-        own.append(widths)
-        grains.append((grain_of(grey, around), grain_of(made.astype(np.float32), inside)))
-    if not len(film) or not np.isfinite(film).any():
+        levels = cv2.cvtColor(np.clip(drawn, 0, 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
+        own = levels.astype(np.float32)
+        film.append((grey, around, window))
+        made.append((own, inside, window))
+        grains.append((grain_of(grey, around), grain_of(own, inside)))
+    if not len(film):
         return FilmTexture()
-    wanted = float(np.nanmedian(film))
-    with np.errstate(all="ignore"):
-        reached = np.array(
-            [
-                np.nanmedian(column) if np.isfinite(column).any() else np.nan
-                for column in np.array(own).T
-            ]
-        )
-    if not np.isfinite(reached).any():
-        return FilmTexture()
-    own_width = reached[_STEPS.index(0.0)]
-    if np.isfinite(own_width):
-        wanted = own_width ** (1 - _TOWARDS) * wanted**_TOWARDS
-    step = _STEPS[int(np.nanargmin(np.abs(np.log(reached / wanted))))]
     theirs, ours = np.median(np.array(grains), axis=0)
     grain = float(np.sqrt(max(theirs**2 - ours**2, 0.0)))
+    calm = min(_CALM[0] + _CALM[1] * float(theirs), _CALM[2]) if theirs > _CALM_FROM else 0.0
+    step = _fitted_step(film, made, grain if calm else 0.0, calm)
     return FilmTexture(step, min(grain, _MOST_GRAIN) if grain > _LEAST_GRAIN else 0.0)
+
+
+def _fitted_step(
+    film: Sequence[tuple[Float32Array, Mask, float]],
+    made: Sequence[tuple[Float32Array, Mask, float]],
+    grain: float,
+    calm: float,
+) -> float:
+    """Choose the step that brings the width of drawn edges near to that of the film's.
+
+    Args:
+        film: levels, where they may be looked at, and the side of a window.
+        made: the same of drawn faces.
+        grain: added to drawn faces before their edges are measured, as it makes edges seem sharper.
+        calm: see :func:`edge_width`; the same for both, so that they can be compared.
+    """
+    wanted = np.array([edge_width(*view, calm) for view in film])
+    if not np.isfinite(wanted).any():
+        return 0.0
+    own = []
+    for levels, mask, window in made:
+        noise = np.random.default_rng(0).normal(0, grain, levels.shape).astype(np.float32)
+        own.append([edge_width(stepped(levels, s) + noise, mask, window, calm) for s in _STEPS])
+    reached = np.array(
+        [np.nanmedian(w) if np.isfinite(w).any() else np.nan for w in np.array(own).T]
+    )
+    if not np.isfinite(reached).any():
+        return 0.0
+    goal, own_width = float(np.nanmedian(wanted)), float(reached[_STEPS.index(0.0)])
+    if np.isfinite(own_width):
+        goal = own_width ** (1 - _TOWARDS) * goal**_TOWARDS
+    return _STEPS[int(np.nanargmin(np.abs(np.log(reached / goal))))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,9 +10,18 @@ import torch
 from torch import Tensor
 
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion
+from dp3_lightning.anonymize.mesh_rendering.wishes import (
+    BARE_FOREHEAD,
+    TONE,
+    drawable,
+    is_man,
+    motion_values,
+    resting_motion,
+    skin_tone,
+    wanted_look,
+)
 from dp3_lightning.faces.appearance import appearance, eye_detail, upper_lip
 from dp3_lightning.faces.expression import (
-    SIGNALS,
     expression_signals,
     frontalise,
     pose_angles,
@@ -21,11 +30,8 @@ from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.generators.face_prior.latent_model import (
     DIRECTIONS,
-    EXPRESSION,
     LOOK,
-    MASCULINE,
     MOTION,
-    YOUNG,
 )
 from dp3_lightning.generators.face_prior.rim import extend_skin
 from dp3_lightning.generators.face_prior.synthesis import N_STYLES
@@ -34,27 +40,15 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 # Where the synthesis network draws faces, of the side of its pictures: a start for the mesh.
 _DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
 _EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
-_MOST_YAW, _MOST_PITCH = 30.0, 15.0  # degrees that are drawn; the warp turns further
 _LIMIT, _LIMIT_EXPRESSED = 3.0, 2.5  # standard deviations that attributes are driven to
 _WARPED_ONLY = ("brow_right", "brow_left", "lip_up")
-_BEARDED = -0.5
 _LOST = 0.75  # mean error in deviations from which a drawing has dissolved
 _CLOSE_ENOUGH = 0.25  # mean error in deviations that is not worth a second drawing
 _STEP = 0.7  # of a measured error that one correction undoes
-_BARE_EYES, _BARE_FOREHEAD = -1.0, 1.0  # wanted glasses and forehead, in deviations
 _GLASSES_SEEN, _FRINGE_SEEN = 0.3, 0.5
-_OF_NEUTRAL = 0.4  # share of the track's own resting brows and mouth width
-# Regressions of the cheeks' CIELAB on 485 CelebA faces in varied light: on what the encoder expects
-# alone (factor, constant), and together with the skin around (factors of both, constant).
-_ALONE = np.array([[0.88, 0.46, 0.83], [7.8, 7.0, 6.2]])
-_WITH_SKIN = np.array([[0.58, 0.26, 0.38], [0.40, 0.50, 0.70], [4.0, 3.8, -0.8]])
-_ENOUGH_SKIN = 0.25  # share of the surroundings
-_SKIN_LOW, _SKIN_HIGH = np.array([15.0, 2.0, 4.0]), np.array([86.0, 30.0, 36.0])
 _IDENTITY_SPREAD, _IDENTITY_NOISE = 1.4, 0.25  # people differ, as far as they stay likely
 _MOST_NORM, _MOST_EXPRESSED = 0.95, 1.1  # root mean square of whitened latents
-_UNSURE, _CLEARLY, _MOST_CLEARLY = 0.15, 0.8, 1.8  # deviations along the direction to men
-_KEYED_STRENGTH = 0.85
-_CHILD, _CHILDLIKE, _GROWN_UP = 1.0, 1.5, 0.0  # deviations of a child's proportions
+_KEYED_STRENGTH, _KEPT_NOISE_KEYED = 0.85, 0.1
 _MOUSTACHE = -7.0  # lightness of the upper lip beside the cheeks
 _LEAST_DETAIL = 5.5  # of the eyes: what 5 % of random people have less of
 
@@ -169,7 +163,7 @@ class PersonPainter:
         model = self.model
         # What the warp does alone is not asked of the network: raised brows make it draw women.
         which = [n for n, name in enumerate(MOTION) if name not in _WARPED_ONLY]
-        wanted = model.standardise(_drawable(motion)[which], which)
+        wanted = model.standardise(drawable(motion)[which], which)
         wanted = np.clip(wanted, -_LIMIT_EXPRESSED, _LIMIT_EXPRESSED)
         gain = model.gain(which, self.kept)
         u = person.latent + gain @ (wanted - model.standardise(person.face.motion[which], which))
@@ -232,74 +226,83 @@ class PersonPainter:
         """
         model = self.model
         guess = self.generator.encode(contexts)
+        rest, skin = resting_motion(model, motion), skin_tone(model, guess, motion)
         if by_key:
-            # The same person whatever is around; what must fit is asked for below.
-            u = _KEYED_STRENGTH * residual
-            identity = None
-        else:
-            u = guess + strength * (model.spread_root @ residual)
-        rest = self._rest(motion)
-        skin = np.clip(self._skin(guess, motion), -3.2, 2.6)
-        glasses, forehead, beard, lips = model.index("glasses", "forehead", "beard", "lips")
-        predicted = model.predict(u)
-        expected, (young,) = model.predict(guess), model.index(YOUNG)
-        man = self._man(expected, predicted, by_key)
-        bearded = predicted[beard] < _BEARDED and man > 0
+            known, flawed = self._by_key(residual)
+            moved = self._moved(known, rest, skin)
+            person = self._person(moved, rest, skin, kept_noise=_KEPT_NOISE_KEYED)
+            return replace(person, flawed=flawed)
+        u = guess + strength * (model.spread_root @ residual)
+        wanted = wanted_look(model, model.predict(u), model.predict(guess))
+        return self._person(self._asked(u, rest, skin, wanted, identity), rest, skin)
+
+    def _by_key(self, residual: FloatArray) -> tuple[FloatArray, bool]:
+        """Draw the same person whatever is around, looking ahead in medium light; and flaws."""
+        u = _KEYED_STRENGTH * residual
+        wanted = wanted_look(self.model, self.model.predict(u), None)
+        rest = drawable(motion_values(np.zeros(3), self.model.rest))
+        person = self._person(self._asked(u, rest, np.zeros(3), wanted), rest, np.zeros(3))
+        return person.latent, person.flawed
+
+    def _moved(self, u: FloatArray, rest: FloatArray, skin: FloatArray) -> FloatArray:
+        """Change pose, expression and tone of somebody, and nothing else."""
+        model = self.model
+        driven = [*model.motion, *model.index(*TONE)]
+        kept = sorted(set(range(len(model.mean))) - set(driven))
+        target = np.concatenate([model.standardise(rest, model.motion), skin])
+        change = np.clip(target, -_LIMIT, _LIMIT) - model.predict(u)[driven]
+        return _within(u + model.gain(driven, kept) @ change)
+
+    def _asked(
+        self,
+        u: FloatArray,
+        rest: FloatArray,
+        skin: FloatArray,
+        look: Mapping[int, float],
+        identity: FloatArray | None = None,
+    ) -> FloatArray:
+        """Move a random latent to where it shows what is wanted."""
+        model = self.model
         wanted = {
             **dict(zip(model.motion, model.standardise(rest, model.motion), strict=True)),
-            **dict(zip(self._skin_indices, skin, strict=True)),
-            glasses: _BARE_EYES,
-            forehead: _BARE_FOREHEAD,
-            # Clearly bearded (a dark chin) or clearly not: what lies between flips with a smile.
-            beard: min(float(predicted[beard]), -1.0) if bearded else 0.4,
-            lips: float(np.clip(predicted[lips], -1.5, 0.2 if man > 0 else 0.8)),
-            model.index(MASCULINE)[0]: man,
-            young: min(predicted[young], _GROWN_UP)
-            if by_key or expected[young] < _CHILD
-            else max(predicted[young], _CHILDLIKE),
+            **dict(zip(model.index(*TONE), skin, strict=True)),
+            **look,
         }
         noise = [0.25] * len(wanted)
         if identity is not None:
             wanted |= dict(zip(model.identity, _IDENTITY_SPREAD * identity, strict=False))
             noise += [_IDENTITY_NOISE] * (len(wanted) - len(noise))
         indices = list(wanted)
-        kept = model.identity if by_key else ()
-        gain = model.gain(indices, kept, driven_noise=noise)
+        gain = model.gain(indices, driven_noise=noise)
         target = np.clip(np.array(list(wanted.values())), -_LIMIT, _LIMIT)
-        u = _within(u + gain @ (target - predicted[indices]))
-        u = _within(self._corrected(u, rest, skin))
+        return _within(u + gain @ (target - model.predict(u)[indices]))
+
+    def _person(
+        self, u: FloatArray, rest: FloatArray, skin: FloatArray, kept_noise: float = 1.0
+    ) -> Person:
+        """Draw somebody, correct what was missed, and look for flaws."""
+        u = _within(self._corrected(u, rest, skin, kept_noise))
         style = self.generator.space.color(torch.from_numpy(u).float())
         face = self.draw(u, style)
         worn, bare = self._look(face)[3:5]
         small, points = _small(face.picture), face.mesh * (256 / self.size)
+        is_woman = not is_man(self.model, self.model.predict(u))
         flawed = bool(
             worn > _GLASSES_SEEN
             or bare < _FRINGE_SEEN
             or eye_detail(small, points) < _LEAST_DETAIL
-            or (man < 0 and upper_lip(small, points) < _MOUSTACHE)
+            or (is_woman and upper_lip(small, points) < _MOUSTACHE)
         )
         return Person(u, style, face.frontal, skin, face, flawed)
 
-    def _man(self, guess: FloatArray, predicted: FloatArray, by_key: bool) -> float:
-        """Choose clearly a man or a woman, in deviations: as hair and clothes say, if they do."""
-        index = self.model.index(MASCULINE)[0]
-        between = -self.model.mean[index] / self.model.deviation[index]
-        side = guess[index] - between
-        if by_key or abs(side) < _UNSURE:
-            side = predicted[index] - between
-        distance = max(abs(float(predicted[index] - between)), _CLEARLY)
-        return float(between + np.copysign(min(distance, _MOST_CLEARLY), side))
-
-    @property
-    def _skin_indices(self) -> list[int]:
-        return self.model.index("skin_l", "skin_a", "skin_b")
-
-    def _corrected(self, u: FloatArray, rest: FloatArray, skin: FloatArray) -> FloatArray:
+    def _corrected(
+        self, u: FloatArray, rest: FloatArray, skin: FloatArray, kept_noise: float
+    ) -> FloatArray:
         """Measure what is drawn, and feed back the errors of expression, tone and glasses."""
         model = self.model
         glasses, forehead = model.index("glasses", "forehead")
         wanted = np.clip(model.standardise(rest, model.motion), -_LIMIT, _LIMIT)
-        look = self._skin_indices
+        look = model.index(*TONE)
         for _ in range(2):
             face = self.draw(u)
             tone, (spectacles, bare) = (seen := self._look(face))[:3], seen[3:5]
@@ -313,58 +316,17 @@ class PersonPainter:
             if spectacles > _GLASSES_SEEN:
                 driven.append(glasses)
                 error = np.append(error, -0.6 - spectacles)
-            if bare < _BARE_FOREHEAD / 2:
+            if bare < BARE_FOREHEAD / 2:
                 driven.append(forehead)
-                error = np.append(error, _BARE_FOREHEAD - bare)
+                error = np.append(error, BARE_FOREHEAD - bare)
             kept = [*model.identity, *model.index(*DIRECTIONS)]
-            u = u + model.gain(driven, kept, kept_noise=1.0) @ error
+            u = u + model.gain(driven, kept, kept_noise=kept_noise) @ error
         return u
-
-    def _rest(self, motion: TrackMotion) -> FloatArray:
-        """Pose and expression of the person at rest."""
-        own = expression_signals(motion.neutral)
-        rest = self.model.rest.copy()
-        for name in EXPRESSION:
-            index = SIGNALS.index(name)
-            share = 1.0 if name in ("mouth_open", "corner_lift") else _OF_NEUTRAL
-            rest[index] = share * own[index] + (1 - share) * rest[index]
-        angles = np.median(motion.angles[motion.usable], axis=0)
-        return _drawable(motion_values(angles, rest))
-
-    def _skin(self, guess: FloatArray, motion: TrackMotion) -> FloatArray:
-        """Wanted tone in deviations: what the encoder expects, and the visible skin around."""
-        indices = self._skin_indices
-        mean, deviation = self.model.mean[indices], self.model.deviation[indices]
-        expected = mean + deviation * self.model.predict(guess)[indices]
-        tone = _ALONE[0] * expected + _ALONE[1]
-        seen = motion.skin[motion.usable]
-        if np.isfinite(seen).all() and not motion.grey:
-            around = np.median(seen, axis=0)
-            fitted = _WITH_SKIN[0] * expected + _WITH_SKIN[1] * around + _WITH_SKIN[2]
-            tone = tone + min(1.0, motion.coverage / _ENOUGH_SKIN) * (fitted - tone)
-        wanted: FloatArray = (np.clip(tone, _SKIN_LOW, _SKIN_HIGH) - mean) / deviation
-        return wanted
 
 
 def _within(u: FloatArray, most: float = _MOST_NORM) -> FloatArray:
     """Pull a latent back to where the network was made to draw; far out, faces dissolve."""
     return u * min(1.0, most / max(float(np.sqrt(np.mean(u**2))), 1e-9))
-
-
-def motion_values(angles: FloatArray, signals: FloatArray) -> FloatArray:
-    """Pick pose and expression in the order of ``MOTION``, ``(..., 10)``."""
-    expression = [SIGNALS.index(name) for name in EXPRESSION]
-    values: FloatArray = np.concatenate([angles[..., :2], signals[..., expression]], axis=-1)
-    return values
-
-
-def _drawable(motion: FloatArray) -> FloatArray:
-    """Limit the pose to what the network draws well."""
-    limited = motion.copy()
-    yaw, pitch = MOTION.index("yaw"), MOTION.index("pitch")
-    limited[yaw] = np.clip(motion[yaw], -_MOST_YAW, _MOST_YAW)
-    limited[pitch] = np.clip(motion[pitch], -_MOST_PITCH, _MOST_PITCH)
-    return limited
 
 
 def _small(picture: UInt8Array) -> UInt8Array:

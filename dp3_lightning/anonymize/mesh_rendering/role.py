@@ -9,13 +9,9 @@ import numpy as np
 
 from dp3_lightning.anonymize.mesh_rendering.film_texture import FilmTexture
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion
-from dp3_lightning.anonymize.mesh_rendering.people import (
-    DrawnFace,
-    Person,
-    PersonPainter,
-    motion_values,
-)
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person, PersonPainter
 from dp3_lightning.anonymize.mesh_rendering.shape import FittedShape
+from dp3_lightning.anonymize.mesh_rendering.wishes import motion_values
 from dp3_lightning.faces.expression import EYE_LEFT, EYE_RIGHT, SIGNALS, expression_signals
 from dp3_lightning.structures import FloatArray
 

@@ -8,9 +8,10 @@ import torch
 
 from dp3_lightning.anonymize.mesh_rendering.cast import Casting
 from dp3_lightning.anonymize.mesh_rendering.motion import RawMotion, TrackMotion, track_motion
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person, motion_values
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
 from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
 from dp3_lightning.anonymize.mesh_rendering.role import Role
+from dp3_lightning.anonymize.mesh_rendering.wishes import motion_values
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.faces.appearance import scaled_outline
 from dp3_lightning.faces.expression import expression_signals, place, pose_angles
@@ -18,6 +19,7 @@ from dp3_lightning.generators.face_prior.latent_model import LatentModel
 from dp3_lightning.generators.face_prior.warp import MeshWarp
 
 REFERENCE = LatentModel.load().reference
+TRIANGLES = [t for t in MeshWarp(REFERENCE).triangles if max(t) < len(REFERENCE)]
 MAGENTA = (255, 0, 255)  # the real face
 SKIN = (190, 140, 115)  # the drawn one
 SIZE = (240, 320)
@@ -51,12 +53,15 @@ def bounds(mesh: np.ndarray, margin: float = 2.0) -> tuple[float, float, float, 
 def painted(
     mesh: np.ndarray, size: tuple[int, int] = SIZE, color: tuple[int, int, int] = MAGENTA
 ) -> np.ndarray:
-    """A frame with smooth texture and a face of one colour."""
+    """A frame with smooth texture and a face of one colour, with all that its mesh covers."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 200, (size[0] // 16, size[1] // 16, 1)).repeat(3, 2).astype(np.uint8)
     frame = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     outline = scaled_outline(mesh, 1.0) - 0.5
     cv2.fillPoly(frame, [np.round(outline * 16).astype(np.int32)], color, cv2.LINE_8, 4)
+    for triangle in TRIANGLES:
+        corners = np.round((mesh[triangle, :2] - 0.5) * 16).astype(np.int32)
+        cv2.fillConvexPoly(frame, corners, color, cv2.LINE_8, 4)
     return frame
 
 

@@ -13,7 +13,7 @@ from dp3_lightning.anonymize.mesh_rendering.blend import (
     to_lab,
 )
 from dp3_lightning.faces.appearance import fill_outline, scaled_outline
-from tests.anonymize.mesh_rendering.mesh_fixtures import SIZE, SKIN, posed
+from tests.anonymize.mesh_rendering.mesh_fixtures import REFERENCE, SIZE, SKIN, posed
 
 
 def flat(place: Cover, color: tuple[int, ...]) -> np.ndarray:
@@ -201,3 +201,17 @@ def test_a_layer_leaves_alone_what_it_does_not_cover() -> None:
     assert (frame[10:15, 15:20] == 77).all()
     mixed = frame[17:20, 15:20].astype(float) - (before[17:20, 15:20] + 77.4) / 2
     assert np.abs(mixed).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("yaw", [-60, 60])
+def test_all_of_a_turned_drawn_face_is_covered_with_room_around_it(yaw: float) -> None:
+    real = posed(yaw=yaw)
+    drawn = posed(yaw=yaw, shape=REFERENCE * [1.0, 1.0, 1.5])  # a longer nose
+    place = cover(real, drawn, (240, 320))
+    assert place is not None
+    columns, rows = (drawn[:, :2] - place.corner).astype(int).T
+    assert (place.alpha[rows, columns] == 1).all()
+    x0, _, x1, _ = place.region
+    height = np.ptp(real[:, 1])
+    assert x0 < drawn[:, 0].min() - 0.3 * height
+    assert x1 > drawn[:, 0].max() + 0.3 * height

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from dp3_lightning.anonymize.mesh_rendering.blend import cover
 from dp3_lightning.anonymize.mesh_rendering.cast import Casting
+from dp3_lightning.anonymize.mesh_rendering.film_texture import FilmTexture
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
 from dp3_lightning.anonymize.mesh_rendering.role import Role
-from dp3_lightning.anonymize.mesh_rendering.surroundings import context_of
-from dp3_lightning.faces.expression import five_points
+from dp3_lightning.faces.appearance import fill_outline, lab_of
+from dp3_lightning.faces.expression import LIPS_INNER, SIGNALS, expression_signals
+from dp3_lightning.generators.face_prior.latent_model import MOTION
 from dp3_lightning.generators.face_prior.warp import MeshWarp
 from tests.anonymize.mesh_rendering.mesh_fixtures import (
     REFERENCE,
@@ -75,66 +81,6 @@ def test_frames_between_runs_are_not_mixed_across_a_gap() -> None:
     role = casting.role(0, boxes, motion, torch.zeros(1, 512), frames.__getitem__)
     for at in [*range(10), *range(20, 30)]:
         assert all((key < 15) == (at < 15) for key, _ in role.neighbours(at))
-
-
-# ------------------------------------------------------------------------------ surroundings
-
-
-def scene(box: tuple[float, ...], size: tuple[int, int], grey: int = 100) -> np.ndarray:
-    """One grey, and magenta wherever a pixel touches the box."""
-    frame = np.full((*size, 3), grey, np.uint8)
-    x0, y0 = (max(int(np.floor(v)), 0) for v in box[:2])
-    x1, y1 = (max(int(np.ceil(v)), 0) for v in box[2:])
-    frame[y0:y1, x0:x1] = (255, 0, 255)
-    return frame
-
-
-CONTEXTS = {
-    "plain": (posed(), SIZE),
-    "turned": (posed(roll=40), SIZE),
-    "upside down": (posed(roll=180), SIZE),
-    "tiny": (posed((8, 8), 4.0), (16, 16)),
-    "shrunk": (posed((500, 480), 220.0), (960, 1000)),
-    "shrunk strongly": (posed((1000, 1000), 1100.0), (2100, 2000)),
-    "leaves at the left": (posed((5, 110)), SIZE),
-    "leaves at the corner": (posed((318, 236)), SIZE),
-    "larger than the frame": (posed((160, 110), 400.0), SIZE),
-    "outside": (posed((-200, 110)), SIZE),
-}
-
-
-@pytest.mark.parametrize("case", CONTEXTS)
-def test_contexts_hold_nothing_of_the_box(case: str) -> None:
-    mesh, size = CONTEXTS[case]
-    box = bounds(mesh)
-    levels, known = context_of(scene(box, size), box, five_points(mesh))
-    assert levels.shape == (3, 128, 128)
-    assert known.shape == (1, 128, 128)
-    assert levels.dtype == known.dtype == torch.float32
-    assert torch.isfinite(levels).all()
-    assert known.min() >= 0
-    assert known.max() <= 1 + 1e-5
-    seen = known[0] > 0.05
-    assert (levels[:, ~seen] == 0).all()
-    if case in ("larger than the frame", "outside"):
-        assert not seen.any()
-    else:
-        assert (levels[:, seen] - (100 / 127.5 - 1)).abs().max() < 0.01
-        assert not seen[50:90, 50:78].any()  # the face
-        assert seen.float().mean() > 0.04
-
-
-def test_contexts_do_not_change_with_what_is_in_the_box() -> None:
-    mesh = posed(scale=60.0, roll=20)
-    box = bounds(mesh)
-    frame = painted(mesh)
-    other = frame.copy()
-    x0, y0, x1, y1 = box
-    ys, xs = slice(max(int(y0), 0), int(np.ceil(y1))), slice(int(x0), int(np.ceil(x1)))
-    other[ys, xs] = np.random.default_rng(0).integers(0, 256, other[ys, xs].shape)
-    first, second = (context_of(f, box, five_points(mesh)) for f in (frame, other))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert first[0].std() > 0.05  # and shows what is around
 
 
 # ------------------------------------------------------------------------------ colours
@@ -209,3 +155,195 @@ def test_the_drawn_face_moves_as_the_real_one_from_its_own_rest() -> None:
     placed = dataclasses.replace(role).target(2)
     assert placed.shape == (468, 3)
     assert np.abs(placed[:, :2].mean(0) - meshes[2][:, :2].mean(0)).max() < 2
+
+
+# ------------------------------------------------------------------------------ one texture
+
+
+class Expressive(FlatPainter):
+    """Draws a person at rest in one skin, and every expression in another skin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rests = 0
+        self.asked: list[bytes] = []
+
+    def express(self, person: Person, motion: np.ndarray, corrections: int = 1) -> DrawnFace:
+        self.asked.append(motion.tobytes())
+        face = super().express(person, motion, corrections)
+        rest = expression_signals(person.frontal)[SIGNALS.index("mouth_open")]
+        at_rest = abs(motion[MOTION.index("mouth_open")] - rest) < 0.01
+        picture = face.picture.copy()
+        if not at_rest:
+            rng = np.random.default_rng(len(self.asked))
+            picture[:] = np.array(SKIN) + rng.integers(-18, 19, 3)
+            for spot in (50, 280, 9, 152):  # what the rest shall never take over
+                x, y = face.mesh[spot, :2].astype(int)
+                picture[y - 4 : y + 5, x - 4 : x + 5] = (0, 255, 0)
+        lips = [face.mesh[list(LIPS_INNER), :2].astype(np.int32)]
+        cv2.fillPoly(picture, lips, (200, 30, 30) if at_rest else (20, 20, 160))
+        return dataclasses.replace(face, picture=picture)
+
+
+def speaking(n: int = 40, yaw: float = 0.0) -> tuple[Casting, Role, Expressive, list[np.ndarray]]:
+    """A film of a mouth that opens and closes."""
+    opened = REFERENCE.copy()
+    lower = [*LIPS_INNER[1:10], *np.flatnonzero(opened[:, 1] > opened[14, 1])]
+    opened[lower, 1] += 0.15
+    share = np.abs(np.sin(np.arange(n) / 5))
+    share[: n // 4] = 0
+    meshes = [
+        posed(scale=45.0, shape=REFERENCE + s * (opened - REFERENCE), yaw=yaw * (t / n - 0.5))
+        for t, s in enumerate(share.tolist())
+    ]
+    frames = [painted(mesh) for mesh in meshes]
+    painter = Expressive()
+    casting = Casting(lambda _: painter, MeshWarp(REFERENCE), match_colors=False, every=3)  # type: ignore[arg-type, return-value]
+    motion = motion_of(meshes)
+    assert motion is not None
+    boxes = [bounds(mesh) for mesh in meshes]
+    role = casting.role(0, boxes, motion, torch.zeros(1, 512), frames.__getitem__)
+    return casting, role, painter, frames
+
+
+def drawn_at(casting: Casting, role: Role, at: int) -> tuple[np.ndarray, np.ndarray]:
+    """The drawn face of a frame and its mesh there."""
+    target = role.target(at)
+    place = cover(role.motion.place(role.motion.frontal[at], at), target, SIZE)
+    assert place is not None
+    return casting.face_at(role, at, place), target[:, :2] - place.corner
+
+
+def colors_at(drawn: np.ndarray, points: np.ndarray) -> np.ndarray:
+    columns, rows = points.astype(int).T
+    return np.asarray(drawn[rows, columns])
+
+
+def test_keys_of_another_skin_never_change_the_skin_of_a_frame() -> None:
+    casting, role, painter, frames = speaking()
+    for at in range(len(frames)):
+        drawn, points = drawn_at(casting, role, at)
+        skin = colors_at(drawn, points[[50, 280, 205, 425, 9, 151, 152, 4, 117, 346]])
+        assert np.abs(skin - SKIN).max() < 1
+        # Nor beside mouth and eyes, where both meet.
+        beside = colors_at(drawn, points[[164, 18, 200, 206, 426, 57, 287, 111, 340]])
+        assert np.abs(beside - SKIN).max() < 8
+        green = drawn[..., 1] - np.maximum(drawn[..., 0], drawn[..., 2]) > 40
+        assert not green.any()
+    assert painter.drawn > 3
+
+
+def test_mouths_show_the_expression_and_nothing_of_the_rest() -> None:
+    casting, role, _, _ = speaking()
+    rest = expression_signals(role.person.frontal)[SIGNALS.index("mouth_open")]
+    spoken = 0
+    for at in role.keys:
+        if role.wanted(at)[MOTION.index("mouth_open")] - rest < 0.05:
+            continue
+        spoken += 1
+        drawn, points = drawn_at(casting, role, at)
+        inner = fill_outline(drawn.shape[:2], points[list(LIPS_INNER)] - 0.5) > 0
+        inner = cv2.erode(inner.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        assert inner.sum() > 20
+        red, green, blue = drawn[inner].T
+        assert (blue > red + 60).mean() > 0.9
+        assert (red - green < 90).all()  # that of the rest is 170
+    assert spoken >= 3
+
+
+def test_key_pictures_held_are_few_and_come_back_alike() -> None:
+    casting, role, _, _ = speaking(60)
+    role.painter = FlatPainter(color=(180, 130, 110))  # type: ignore[assignment]
+    role._rests.clear()
+    counted: Any = role.painter
+    first = casting.key_face(role, 0).picture.copy()
+    before = counted.drawn
+    casting.key_face(role, 0)
+    assert counted.drawn == before  # held
+    for key in range(1, 31):
+        casting.key_face(role, key)
+        casting.key_face(role, 1)  # asked for again and again: never dropped
+        assert len(role.drawn) <= 24
+    assert counted.drawn == before + 30
+    casting.key_face(role, 1)
+    casting.key_face(role, 30)
+    assert counted.drawn == before + 30
+    again = casting.key_face(role, 0)
+    assert counted.drawn == before + 31
+    np.testing.assert_array_equal(again.picture, first)
+
+
+def test_key_pictures_are_fitted_to_the_rest_that_shows_most() -> None:
+    casting, role, _, frames = speaking(yaw=80.0)
+    assert len(role.poses) >= 2
+    tones = [(200, 150, 125), (150, 100, 75), (110, 70, 50), (60, 40, 30)]
+    role._rests = {n: FlatPainter(color=tones[n]).face() for n in range(len(role.poses))}
+    lip = 164
+    for at in (0, len(frames) - 1):
+        ((number, share),) = role.rest_shares(at)
+        assert share == 1
+        face = casting.key_face(role, at)
+        (color,) = colors_at(face.picture, face.mesh[[lip], :2])
+        assert np.abs(color.astype(int) - tones[number]).max() < 12
+
+
+# ------------------------------------------------------------------------------ options
+
+
+def test_only_a_part_of_what_the_seam_says_is_believed() -> None:
+    """Necks lie in shade: even a seam that fits asks for a little."""
+
+    def lab(color: tuple[int, int, int]) -> np.ndarray:
+        return lab_of(np.full((1, 1, 3), color, np.uint8))[0, 0]
+
+    paler = (200, 150, 125)
+    difference = lab(paler) - lab(SKIN)
+    assert 3 < difference[0] < 5
+    expected = (difference - [-1.2, -0.2, 0.7]) * [0.5, 0.7, 0.7]
+    found = cast([posed()] * 8, around(paler)).shift
+    assert (np.abs(found[4] - expected) < [0.3, 0.05, 0.05]).all()
+    assert found[4, 0] < 0.8 * difference[0]
+
+
+def test_film_textures_are_fitted_unless_colours_shall_stay() -> None:
+    meshes = [posed(scale=60.0)] * 8
+    rng = np.random.default_rng(0)
+    noisy = [
+        np.clip(frame + rng.normal(0, 6, (*SIZE, 1)), 0, 255).astype(np.uint8)
+        for frame in around(SKIN)
+    ]
+    assert cast(meshes, noisy).texture.grain == pytest.approx(6, rel=0.2)
+    assert cast(meshes, noisy, match_colors=False).texture == FilmTexture()
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_the_key_is_told_to_who_chooses(by_key: bool) -> None:
+    told: list[tuple[object, ...]] = []
+
+    class Told(FlatPainter):
+        def choose(self, *arguments: object, **options: object) -> Person:
+            told.append(arguments)
+            return super().choose()
+
+    painter = Told()
+    casting = Casting(lambda _: painter, MeshWarp(REFERENCE))  # type: ignore[arg-type, return-value]
+    mesh = posed()
+    motion = motion_of([mesh] * 4)
+    assert motion is not None
+    residual, identity = torch.ones(1, 512), np.ones(100)
+    casting.role(
+        0,
+        [bounds(mesh)] * 4,
+        motion,
+        residual,
+        lambda _: painted(mesh),
+        strength=0.3,
+        identity=identity,
+        by_key=by_key,
+    )
+    ((contexts, _, draw, strength, wanted, keyed),) = told
+    assert len(contexts) >= 1  # type: ignore[arg-type]
+    assert np.shape(draw) == (512,)
+    assert strength == 0.3
+    assert wanted is identity
+    assert keyed is by_key

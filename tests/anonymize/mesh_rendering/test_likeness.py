@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dp3_lightning.anonymize.mesh_rendering.film_texture import FilmTexture
 from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
+from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
 from dp3_lightning.anonymize.mesh_rendering.role import Role
+from dp3_lightning.faces.appearance import fill_outline
+from dp3_lightning.faces.expression import LIPS_OUTER
 from tests.anonymize.mesh_rendering.mesh_fixtures import (
     SKIN,
     FlatPainter,
@@ -146,3 +151,50 @@ def test_who_passes_for_the_real_person_with_the_checks_recogniser_is_refused(
     likeness = judge()
     likeness.embedder = Apart()
     assert is_unlike(likeness, SKIN) is expected
+
+
+def chips_of(role: Role) -> np.ndarray:
+    """The drawn faces that are shown to the recogniser, ``(n, 112, 112, 3)``."""
+    likeness = judge()
+    likeness.is_unlike(role, [(0, 0, 9, 9)] * N, lambda _: FRAME)
+    seen: Any = likeness.recogniser
+    (chips,) = seen.seen
+    return np.asarray(chips[len(chips) // 2 :], dtype=np.float64)
+
+
+class Smiling(FlatPainter):
+    """Draws a mouth: a red one, and a blue one once it speaks."""
+
+    speaks = False
+
+    def express(self, person: Person, motion: np.ndarray, corrections: int = 1) -> DrawnFace:
+        face = super().express(person, motion, corrections)
+        picture = face.picture.copy()
+        color = (30, 40, 200) if self.speaks else (200, 30, 30)
+        mouth = fill_outline(picture.shape[:2], face.mesh[list(LIPS_OUTER), :2] - 0.5) > 0
+        picture[mouth] = color
+        return dataclasses.replace(face, picture=picture)
+
+
+def test_faces_are_compared_with_their_expression() -> None:
+    painter = Smiling()
+    role = renderer_of([MESH] * N, [FRAME] * N, painter).roles[0]
+    assert painter.drawn == 1  # colours are fitted to the picture at rest
+    painter.speaks = True
+    mouth = chips_of(role)[:, 88:94, 52:60].reshape(-1, 3).mean(0)
+    assert mouth[2] > mouth[0] + 60
+
+
+def test_faces_are_compared_as_soft_as_the_film() -> None:
+    painter = Smiling()
+    role = renderer_of([MESH] * N, [FRAME] * N, painter).roles[0]
+
+    def sharpness(texture: FilmTexture) -> float:
+        role.texture = texture
+        return float(np.abs(np.diff(chips_of(role)[:, 75:105, 40:72], axis=1)).max())
+
+    assert sharpness(FilmTexture(2.7)) < 0.6 * sharpness(FilmTexture())
+    noisy = FilmTexture(0.0, 12.0)
+    role.texture = noisy
+    cheek = chips_of(role)[:, 60:70, 30:40]
+    assert cheek.std() > 3

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dp3_lightning.anonymize.mesh_rendering.blend import cover
+from dp3_lightning.anonymize.mesh_rendering.film_texture import FilmTexture
 from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, Person
-from dp3_lightning.anonymize.mesh_rendering.renderer import NO_MESH
+from dp3_lightning.anonymize.mesh_rendering.renderer import NO_MESH, MeshRenderer
 from dp3_lightning.anonymize.plan import PlannedTrack
 from dp3_lightning.anonymize.rendered import Rendered
+from dp3_lightning.faces.appearance import fill_outline
+from dp3_lightning.faces.expression import LIPS_INNER
 from tests.anonymize.mesh_rendering.mesh_fixtures import (
     REFERENCE,
     SKIN,
@@ -224,3 +229,82 @@ def test_a_person_without_a_role_is_blurred() -> None:
     assert {f.reason for f in result.failures} == {NO_MESH}
     inner = result.frames[0][90:130, 140:180].astype(int)
     assert np.abs(np.diff(inner, axis=1)).max() < 30
+
+
+# ------------------------------------------------------- several pictures, softened and grained
+
+
+class Changing(FlatPainter):
+    """Draws every picture in another tone, with a mouth."""
+
+    def express(self, person: Person, motion: np.ndarray, corrections: int = 1) -> DrawnFace:
+        face = super().express(person, motion, corrections)
+        rng = np.random.default_rng(self.drawn)
+        picture = face.picture.copy()
+        picture[:] = np.array(SKIN) + rng.integers(-15, 16, 3)
+        mouth = fill_outline(picture.shape[:2], face.mesh[list(LIPS_INNER), :2] - 0.5) > 0
+        picture[mouth] = (90, 20, 20)
+        return dataclasses.replace(face, picture=picture)
+
+
+def spoken(n: int = 24) -> tuple[Frames, Frames]:
+    """A head that turns from one side to the other and speaks."""
+    opened = REFERENCE.copy()
+    opened[opened[:, 1] > opened[13, 1] + 1e-6] += [0, 0.15, 0]
+    shares = 0.5 - 0.5 * np.cos(np.arange(n))
+    meshes = [
+        posed(
+            (130 + 2 * t, 110),
+            yaw=100 * (t / (n - 1) - 0.5),
+            shape=REFERENCE + share * (opened - REFERENCE),
+        )
+        for t, share in enumerate(shares.tolist())
+    ]
+    return meshes, [painted(mesh) for mesh in meshes]
+
+
+@pytest.mark.parametrize(
+    "texture", [FilmTexture(), FilmTexture(2.7), FilmTexture(-0.6, 12.0)], ids=str
+)
+def test_nothing_is_left_with_several_pictures_and_film_texture(texture: FilmTexture) -> None:
+    meshes, frames = spoken()
+    assert min(magenta_left(frame) for frame in frames) > 1000
+    renderer = renderer_of(meshes, frames, Changing())
+    role = renderer.roles[0]
+    role.texture = texture
+    assert len(role.poses) >= 3
+    assert any(len(role.rest_shares(at)) == 2 for at in range(len(frames)))
+    result = renderer.render(frames, 0)
+    assert not result.failures
+    assert [magenta_left(frame) for frame in result.frames] == [0] * len(frames)
+
+
+def test_grain_is_the_same_however_a_film_is_cut_into_stretches() -> None:
+    meshes, frames = spoken(12)
+
+    def textured() -> MeshRenderer:
+        renderer = renderer_of(meshes, frames)
+        renderer.roles[0].texture = FilmTexture(0.5, 6.0)
+        return renderer
+
+    whole = textured().render(frames, 0).frames
+    last, first = (lambda r: (r.render(frames[5:], 5), r.render(frames[:5], 0)))(textured())
+    assert all((a == b).all() for a, b in zip(whole, [*first.frames, *last.frames], strict=True))
+    still = [meshes[0]] * 5
+    renderer = renderer_of(still, [frames[0]] * 5)
+    renderer.roles[0].texture = FilmTexture(0.0, 6.0)
+    one, two = (frame.astype(int) for frame in renderer.render([frames[0]] * 5, 0).frames[1:3])
+    assert (one != two).mean() > 0.02  # moves as grain does
+
+
+@pytest.mark.parametrize("yaw", [-60, -40, 40, 60])
+def test_the_far_side_of_a_turned_face_is_covered(yaw: float) -> None:
+    mesh = posed(yaw=yaw)
+    place = cover(mesh, mesh, (240, 320))
+    assert place is not None
+    columns, rows = (mesh[:, :2] - place.corner).astype(int).T
+    assert (place.alpha[rows, columns] == 1).all()
+    # And not much more than that.
+    covered = (place.distance > 0).sum()
+    seen = (painted(mesh)[..., 1] == 0).sum()
+    assert covered < 1.25 * seen

@@ -12,8 +12,11 @@ from dp3_lightning.generators.face_prior.latent_model import (
     MOTION,
     N_IDENTITY,
     LatentModel,
+    fit_masculine,
     fit_response,
+    fit_young,
     shrunk_covariance,
+    with_direction,
 )
 
 
@@ -168,3 +171,128 @@ def test_attributes_are_found_by_name() -> None:
     assert model.identity[0] == 17
     with pytest.raises(ValueError, match="hair"):
         model.index("yaw", "hair")
+
+
+def test_directions_are_found_behind_the_identity() -> None:
+    model = LatentModel.load()
+    first = len(MOTION) + len(LOOK) + N_IDENTITY
+    assert model.index("masculine", "young") == [first, first + 1]
+    assert model.identity == list(range(17, first))
+    assert len(model.mean) == first + 2
+    # Men have less red lips, and their chins are darker.
+    beard, lips, man, young = model.index("beard", "lips", "masculine", "young")
+    shared = model.response.T @ model.spread @ model.response
+    shared /= np.sqrt(np.outer(np.diag(shared), np.diag(shared)))
+    assert shared[man, lips] < -0.2
+    assert shared[man, beard] < -0.2
+    assert shared[man, young] < 0.3
+
+
+# ----------------------------------------------------------------------------- directions
+
+
+def people(n: int = 3000, width: int = 12, men: float = 0.0) -> tuple[np.ndarray, ...]:
+    """Latents, a planted direction to men, and looks by it: red lips and dark chins."""
+    rng = np.random.default_rng(4)
+    planted = rng.normal(size=width)
+    planted /= np.linalg.norm(planted)
+    latents = rng.normal(size=(n, width))
+    sex = latents @ planted + men
+    look = rng.normal(size=(n, len(LOOK)))
+    look[:, LOOK.index("lips")] = -1.2 * sex + 0.6 * rng.normal(size=n)
+    look[:, LOOK.index("beard")] = -1.2 * sex + 0.6 * rng.normal(size=n)
+    return latents, look, planted
+
+
+def test_the_direction_to_men_is_recovered() -> None:
+    latents, look, planted = people()
+    direction, middle, deviation = fit_masculine(latents, look)
+    assert direction @ planted / np.linalg.norm(direction) > 0.97  # and its sign
+    assert (latents @ direction).std() == pytest.approx(1)
+    # In the middle lie as many men as women; the odds tell most of them apart.
+    assert abs(middle / deviation) < 0.15
+    odds = middle + deviation * (latents @ direction)
+    men = latents @ planted > 0
+    assert ((odds > 0) == men).mean() > 0.93
+    assert deviation > 1
+
+
+@pytest.mark.parametrize(("share", "sign"), [(-0.5, -1), (0.5, 1)])
+def test_the_middle_between_the_sexes_is_found_among_more_of_one(share: float, sign: int) -> None:
+    latents, look, _ = people(men=share)
+    _, middle, deviation = fit_masculine(latents, look)
+    between = -middle / deviation  # where the odds are even, in deviations
+    assert np.sign(middle) == sign
+    assert between == pytest.approx(-share, abs=0.2)
+
+
+def test_looks_beside_lips_and_chin_say_nothing_about_men() -> None:
+    latents, look, _ = people()
+    other = look.copy()
+    kept = [LOOK.index("lips"), LOOK.index("beard")]
+    free = [n for n in range(len(LOOK)) if n not in kept]
+    other[:, free] = 50.0
+    np.testing.assert_array_equal(fit_masculine(latents, look)[0], fit_masculine(latents, other)[0])
+
+
+@pytest.mark.parametrize("missing", ["men", "women"])
+def test_too_few_of_either_are_refused_with_their_numbers(missing: str) -> None:
+    latents, look, _ = people()
+    beard, lips = look[:, LOOK.index("beard")], look[:, LOOK.index("lips")]
+    men, women = (beard < -1) & (lips < 0), (lips > 1) & (beard > 0)
+    gone = men if missing == "men" else women
+    kept = np.ones(len(look), bool)
+    kept[np.flatnonzero(gone)[4:]] = False
+    numbers = (4, women.sum()) if missing == "men" else (men.sum(), 4)
+    with pytest.raises(ValueError, match=f"got {numbers[0]} and {numbers[1]}.*synth-faces"):
+        fit_masculine(latents[kept], look[kept])
+    kept[np.flatnonzero(gone)[4]] = True
+    fit_masculine(latents[kept], look[kept])
+
+
+def grown(latents: np.ndarray, young: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+    """Meshes whose nose and jaw shrink along one direction, and whose mouth opens along another."""
+    reference = LatentModel.load().reference
+    faces = np.repeat(reference[None], len(latents), 0)
+    age, opening = latents @ young, 0.1 * (latents @ mouth)
+    faces[:, 2, 1] -= 0.02 * age  # nose
+    faces[:, [14, 87, 317], 1] += opening[:, None]
+    faces[:, 152, 1] += -0.05 * age + 0.9 * opening  # the jaw goes down with the lower lip
+    return faces
+
+
+def test_the_direction_to_children_is_recovered_without_open_mouths() -> None:
+    rng = np.random.default_rng(3)
+    axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    latents = rng.normal(size=(4000, 12))
+    direction, middle, deviation = fit_young(latents, grown(latents, axes[0], axes[1]))
+    unit = direction / np.linalg.norm(direction)
+    assert unit @ axes[0] > 0.97  # small noses and jaws are young
+    assert abs(unit @ axes[1]) < 0.1
+    assert (latents @ direction).std() == pytest.approx(1)
+    assert (middle, deviation) == (0.0, 1.0)
+    # An open mouth alone makes nobody older.
+    shut, opened = (
+        fit_young(latents, grown(latents, axes[0], axis))[0] for axis in (0 * axes[1], axes[1])
+    )
+    np.testing.assert_allclose(shut, opened, atol=0.05)
+
+
+def test_a_direction_becomes_one_more_attribute() -> None:
+    model = small_model(noise=2.0)
+    direction = np.random.default_rng(0).normal(size=8)
+    response, noise, mean, deviation = with_direction(
+        model.response, model.noise, model.mean, model.deviation, (direction, 0.3, 4.0)
+    )
+    assert response.shape == (8, 6)
+    np.testing.assert_array_equal(response[:, :5], model.response)
+    np.testing.assert_array_equal(response[:, 5], direction)
+    np.testing.assert_array_equal(noise[:5, :5], model.noise)
+    assert not noise[5, :5].any()
+    assert not noise[:5, 5].any()
+    assert 0 < noise[5, 5] < 0.1  # a latent says it nearly exactly
+    assert (mean[5], deviation[5]) == (0.3, 4.0)
+    wider = dataclasses.replace(
+        model, response=response, noise=noise, mean=mean, deviation=deviation
+    )
+    assert wider.predict(wider.gain([5])[:, 0])[5] == pytest.approx(1, abs=0.05)
