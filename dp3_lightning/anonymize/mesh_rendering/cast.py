@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +14,7 @@ from dp3_lightning.anonymize.mesh_rendering.key_faces import key_frames
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion
 from dp3_lightning.anonymize.mesh_rendering.patches import matched, patch_weights
 from dp3_lightning.anonymize.mesh_rendering.people import (
+    SKETCH_SIZE,
     DrawnFace,
     Person,
     PersonPainter,
@@ -34,7 +36,9 @@ _MOST_SHIFT = np.array([5.0, 6.0, 6.0])
 # Measured on 252 CelebA faces laid over themselves: what the seam of the right face says, and how
 # much of a seam's difference is the face's (necks lie in shade).
 _SEAM_BIAS, _SEAM_SHARE = np.array([-1.2, -0.2, 0.7]), np.array([0.2, 0.7, 0.7])
-_SIZES = ((36.0, 256), (95.0, 512), (float("inf"), 1024))  # outer eyes on screen: drawn size
+# Distance of the outer eyes on screen up to which a drawn size will do; larger if that is too soft.
+_SIZES = ((60.0, 256), (120.0, 512), (float("inf"), 1024))
+_TOO_SOFT = -0.3  # step of sharpening
 
 FrameAt = Callable[[int], UInt8Array]
 
@@ -90,10 +94,9 @@ class Casting:
             identity: wanted identity components.
             by_key: who it is must not depend on the context.
         """
-        size = next(
-            s for limit, s in _SIZES if float(np.median(motion.scale[motion.usable])) < limit
-        )
-        painter = self.painter_of(size)
+        scale = float(np.median(motion.scale[motion.usable]))
+        sizes = [size for limit, size in _SIZES if scale < limit]
+        painter = self.painter_of(sizes[0])
         usable = np.flatnonzero(motion.seen)
         keys = [k for a, b in motion.runs() for k in key_frames(motion, a, b, self.every)]
         draw = residual.reshape(-1).double().cpu().numpy()
@@ -107,11 +110,16 @@ class Casting:
                 )
                 for at in looks
             ]
-            person = painter.choose(contexts, motion, draw, strength, identity, by_key)
+            person = self.painter_of(SKETCH_SIZE).choose(
+                contexts, motion, draw, strength, identity, by_key
+            )
         role = _plain_role(start, motion, person, painter, keys)
         self._fit_colors(role, usable, frame_at)
         if self.match_colors:
             role.texture = self._film_texture(role, usable, frame_at)
+            if role.texture.step < _TOO_SOFT and len(sizes) > 1:
+                role = replace(role, painter=self.painter_of(sizes[1]))
+                role.texture = self._film_texture(role, usable, frame_at)
         return role
 
     def _film_texture(self, role: Role, usable: np.ndarray, frame_at: FrameAt) -> FilmTexture:

@@ -39,6 +39,7 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 
 # Where the synthesis network draws faces, of the side of its pictures: a start for the mesh.
 _DRAWN_BOX = np.array([0.208, 0.178, 0.793, 0.931])
+SKETCH_SIZE = 256  # pixels, at which people are chosen and expressions are measured
 _EXPRESSED_STYLES = 4  # first convolution and layers up to 32 pixels take pose and expression
 _LIMIT, _LIMIT_EXPRESSED = 3.0, 2.5  # standard deviations that attributes are driven to
 _WARPED_ONLY = ("brow_right", "brow_left", "lip_up")
@@ -48,7 +49,7 @@ _STEP = 0.7  # of a measured error that one correction undoes
 _GLASSES_SEEN, _FRINGE_SEEN = 0.3, 0.5
 _IDENTITY_SPREAD, _IDENTITY_NOISE = 1.4, 0.25  # people differ, as far as they stay likely
 _MOST_NORM, _MOST_EXPRESSED = 0.95, 1.1  # root mean square of whitened latents
-_KEYED_STRENGTH, _KEPT_NOISE_KEYED = 0.85, 0.1
+_KEYED_STRENGTH, _KEPT_NOISE_KEYED = 1.0, 0.1
 _MOUSTACHE = -7.0  # lightness of the upper lip beside the cheeks
 _LEAST_DETAIL = 5.5  # of the eyes: what 5 % of random people have less of
 
@@ -62,12 +63,14 @@ class DrawnFace:
         mesh: ``(468, 3)`` in its pixels.
         motion: measured pose and expression, in natural units, see ``MOTION``.
         frontal: ``(468, 3)`` frontal mesh.
+        latent: ``(512,)`` that it was drawn from.
     """
 
     picture: UInt8Array = field(repr=False)
     mesh: FloatArray = field(repr=False)
     motion: FloatArray
     frontal: FloatArray = field(repr=False)
+    latent: FloatArray | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -99,13 +102,19 @@ class PersonPainter:
         generator: the face prior.
         mesh: finds meshes in drawn pictures.
         size: of drawn pictures in pixels: 128, 256, 512 or 1024.
+        sketcher: draws small what is measured only; None: drawn at ``size``.
     """
 
     def __init__(
-        self, generator: FacePriorGenerator, mesh: FaceMesh | None = None, size: int = 256
+        self,
+        generator: FacePriorGenerator,
+        mesh: FaceMesh | None = None,
+        size: int = SKETCH_SIZE,
+        sketcher: PersonPainter | None = None,
     ) -> None:
         self.generator, self.model = generator, generator.model
         self.mesh, self.size = mesh or FaceMesh(), size
+        self.sketcher = sketcher or self
         self._start: FloatArray | None = None
         kept = ("skin_l", "skin_a", "skin_b", "glasses", "forehead", "beard", "lips", *DIRECTIONS)
         self.kept = [*self.model.index(*kept), *self.model.identity]
@@ -132,7 +141,8 @@ class PersonPainter:
         picture = np.rint((levels.permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
         mesh = self._mesh_of(picture)
         faces = frontalise(mesh, self.model.reference)
-        return DrawnFace(picture, mesh, self._motion_of(faces.points, faces.rotation), faces.points)
+        measured = self._motion_of(faces.points, faces.rotation)
+        return DrawnFace(picture, mesh, measured, faces.points, latent)
 
     def _mesh_of(self, picture: UInt8Array) -> FloatArray:
         found = None
@@ -170,7 +180,7 @@ class PersonPainter:
         best: tuple[float, DrawnFace, FloatArray] | None = None
         for attempt in range(corrections + 1):
             u = _within(u, _MOST_EXPRESSED)
-            face = self.draw(u, person.style)
+            face = self.sketcher.draw(u, person.style)
             error = wanted - model.standardise(face.motion[which], which)
             size = float(np.abs(error).mean())
             if best is None or size < best[0]:
@@ -185,6 +195,8 @@ class PersonPainter:
             half = (motion + person.face.motion) / 2
             return self.express(person, half, corrections=0)
         face = self._without_glasses(best[1], best[2], person)
+        if len(face.picture) != self.size and face.latent is not None:
+            face = self.draw(face.latent, person.style)
         return replace(face, picture=extend_skin(face.picture, face.mesh))
 
     def _without_glasses(self, face: DrawnFace, u: FloatArray, person: Person) -> DrawnFace:
@@ -195,12 +207,12 @@ class PersonPainter:
         if worn < _GLASSES_SEEN:
             return face
         kept = [*model.motion, *model.index("skin_l", "skin_a", "skin_b", "forehead")]
-        again = self.draw(u + model.gain(index, kept)[:, 0] * (-0.8 - worn), person.style)
+        again = self.sketcher.draw(u + model.gain(index, kept)[:, 0] * (-0.8 - worn), person.style)
         return again if self._look(again)[index[0] - len(MOTION)] < worn else face
 
     def _look(self, face: DrawnFace) -> FloatArray:
         """Measure how a drawn face looks, in deviations, see ``LOOK``."""
-        seen = appearance(_small(face.picture), face.mesh * (256 / self.size))
+        seen = appearance(_small(face.picture), face.mesh * (256 / len(face.picture)))
         return self.model.standardise(seen, self.model.index(*LOOK))
 
     # ---- choosing
@@ -285,7 +297,7 @@ class PersonPainter:
         style = self.generator.space.color(torch.from_numpy(u).float())
         face = self.draw(u, style)
         worn, bare = self._look(face)[3:5]
-        small, points = _small(face.picture), face.mesh * (256 / self.size)
+        small, points = _small(face.picture), face.mesh * (256 / len(face.picture))
         is_woman = not is_man(self.model, self.model.predict(u))
         flawed = bool(
             worn > _GLASSES_SEEN

@@ -51,8 +51,8 @@ class Role:
     shift: FloatArray = field(repr=False)
     tone: FloatArray | None = None
     texture: FilmTexture = field(default_factory=FilmTexture)
-    drawn: OrderedDict[int, DrawnFace] = field(default_factory=OrderedDict, repr=False)
-    _rests: dict[int, DrawnFace] = field(default_factory=dict, repr=False)
+    drawn: OrderedDict[int, DrawnFace] = field(default_factory=OrderedDict, init=False, repr=False)
+    _rests: dict[int, DrawnFace] = field(default_factory=dict, init=False, repr=False)
 
     def target(self, at: int) -> FloatArray:
         """Return the mesh of the drawn person in frame ``at`` of the track, ``(468, 3)``."""

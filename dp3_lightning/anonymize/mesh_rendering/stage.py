@@ -12,7 +12,7 @@ from dp3_lightning.anonymize.mesh_rendering.cast import Casting
 from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
 from dp3_lightning.anonymize.mesh_rendering.measure import is_drawn, measure_motion
 from dp3_lightning.anonymize.mesh_rendering.motion import TrackMotion, track_motion
-from dp3_lightning.anonymize.mesh_rendering.people import PersonPainter
+from dp3_lightning.anonymize.mesh_rendering.people import SKETCH_SIZE, PersonPainter
 from dp3_lightning.anonymize.mesh_rendering.renderer import MeshRenderer
 from dp3_lightning.anonymize.mesh_rendering.role import Role
 from dp3_lightning.anonymize.plan import Plan
@@ -52,7 +52,8 @@ def prepare_mesh_renderer(
 
     @cache
     def painter_of(size: int) -> PersonPainter:
-        return PersonPainter(generator, FaceMesh(), size)
+        sketcher = painter_of(SKETCH_SIZE) if size > SKETCH_SIZE else None
+        return PersonPainter(generator, FaceMesh(), size, sketcher)
 
     casting = Casting(
         painter_of,

@@ -84,8 +84,12 @@ class FastSynthesis:
             model = _OneSize(self.net, size).eval()
             example = torch.zeros(1, N_STYLES, W_DIM)
             with torch.no_grad():
+                # Traced here, without the check that draws everything three times.
+                traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                    model, example, check_trace=False
+                )
                 graph = openvino.convert_model(
-                    model, example_input=example, input=[list(example.shape)]
+                    traced, example_input=example, input=[list(example.shape)]
                 )
             core = openvino.Core()
             known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -126,7 +126,7 @@ def test_somebody_who_was_chosen_before_is_drawn_again() -> None:
     assert again.start == 7
 
 
-@pytest.mark.parametrize(("scale", "size"), [(30.0, 256), (60.0, 512), (300.0, 1024)])
+@pytest.mark.parametrize(("scale", "size"), [(30.0, 256), (80.0, 512), (300.0, 1024)])
 def test_faces_are_drawn_at_the_size_that_is_seen(scale: float, size: int) -> None:
     asked = []
 
@@ -140,7 +140,7 @@ def test_faces_are_drawn_at_the_size_that_is_seen(scale: float, size: int) -> No
     assert motion is not None
     frame = painted(mesh)
     casting.role(0, [bounds(mesh)] * 4, motion, torch.zeros(1, 512), lambda _: frame)
-    assert set(asked) == {size}
+    assert set(asked) == {256, size}  # people are chosen small
 
 
 def test_the_drawn_face_moves_as_the_real_one_from_its_own_rest() -> None:
@@ -299,7 +299,7 @@ def test_only_a_part_of_what_the_seam_says_is_believed() -> None:
     paler = (200, 150, 125)
     difference = lab(paler) - lab(SKIN)
     assert 3 < difference[0] < 5
-    expected = (difference - [-1.2, -0.2, 0.7]) * [0.5, 0.7, 0.7]
+    expected = (difference - [-1.2, -0.2, 0.7]) * [0.2, 0.7, 0.7]
     found = cast([posed()] * 8, around(paler)).shift
     assert (np.abs(found[4] - expected) < [0.3, 0.05, 0.05]).all()
     assert found[4, 0] < 0.8 * difference[0]

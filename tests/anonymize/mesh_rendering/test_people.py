@@ -116,7 +116,7 @@ def test_another_light_changes_the_tone_of_a_keyed_person_only() -> None:
     assert change[TONE[0]] > 1
     assert np.sqrt((change[MODEL.identity] ** 2).mean()) < 0.1
     own = MODEL.predict(random(3))[MODEL.identity]  # of the draw, before anything is asked for
-    assert np.corrcoef(own, predicted(pale)[MODEL.identity])[0, 1] > 0.9
+    assert np.corrcoef(own, predicted(pale)[MODEL.identity])[0, 1] > 0.85
     other = chosen(guess, random(4), by_key=True)
     assert np.sqrt(((predicted(other) - predicted(pale))[MODEL.identity] ** 2).mean()) > 0.5
     assert abs(change[MAN]) < 0.2
