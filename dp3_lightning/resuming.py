@@ -18,7 +18,7 @@ _KEYWORDS = ("best", "last", "hpc", "registry")  # names that Lightning resolves
 
 
 def check_checkpoint(path: str) -> None:
-    """Refuse a checkpoint file that is cut off or none at all; names like ``last`` pass.
+    """Refuse a file that is no checkpoint or is cut off; names like ``last`` pass.
 
     Raises:
         FileNotFoundError: a path that does not exist.
@@ -30,7 +30,7 @@ def check_checkpoint(path: str) -> None:
         raise FileNotFoundError(f"No checkpoint at {path!r}: check `--ckpt_path`.")
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path!r} is no checkpoint, or cut off: take an earlier one from the same folder."
+            f"{path!r} is not a checkpoint, or is cut off: use an earlier one from the same folder."
         )
 
 

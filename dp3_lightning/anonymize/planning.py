@@ -89,7 +89,7 @@ def plan_video(
         detector: face detector; its own threshold is the low one.
         options: see :class:`PlanOptions`.
         cache: folder of the detector's answers; default: the user's cache.
-        progress: told the number of frames done.
+        progress: called with the number of frames done.
         embedder: recogniser by which a person keeps the label across cuts; without one, people get
             new labels at every cut.
 

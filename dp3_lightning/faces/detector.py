@@ -107,7 +107,7 @@ class CenterFace:
         Raises:
             TypeError: a frame is not a uint8 array.
             ValueError: a frame has another shape.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         for index, frame in enumerate(frames):
             check_frame(index, frame)

@@ -56,9 +56,7 @@ class Painter(FlatPainter):
     people: ClassVar[list[float]] = []  # of all draws, in order
     flaws: ClassVar[list[bool]] = []  # glasses or a fringe, of the first draws
 
-    def __init__(
-        self, generator: object, mesh: object, size: int, sketcher: object = None
-    ) -> None:
+    def __init__(self, generator: object, mesh: object, size: int, sketcher: object = None) -> None:
         super().__init__()
         self.size = size
 
