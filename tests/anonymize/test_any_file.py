@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,15 @@ class Interrupted(SquareDetector):
         return found
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take Ctrl-C as in a terminal: started in the background, a process ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("painted", [True, False], ids=["plan", "check"])
 def test_ctrl_c_gives_one_line_and_the_next_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], painted: bool
