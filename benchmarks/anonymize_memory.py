@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.clips import synthetic_frames
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.video import write_video
 
 LIMIT = 1.10
@@ -58,11 +58,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=RESULTS / "anonymize_memory--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
     if arguments.task:
         child(arguments.task)
         return
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

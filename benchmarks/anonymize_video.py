@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, Row, in_turns, metadata, publish, summary
+from benchmarks.common import RESULTS, Row, add_draft, in_turns, metadata, publish, summary
 from dp3_lightning.allocator import keep_freed_memory
 from dp3_lightning.anonymize import (
     CheckOptions,
@@ -52,7 +52,7 @@ FIGURES = (
     "excess warping error",
     "tOF",
     "sharpness",
-    "MobileNetV2 Frechet",
+    "MobileNetV2 kernel distance",
     "mouth correlation",
     "face found",
     "identity distance, least",
@@ -172,7 +172,7 @@ def _coherence_targets(theirs: list[dict[str, float]], ours: list[dict[str, floa
 
     excess = "excess warping error"
     shares = [b[excess] / a[excess] for a, b in zip(theirs, ours, strict=True)]
-    lower_is_better = ("tOF", "MobileNetV2 Frechet")
+    lower_is_better = ("tOF", "MobileNetV2 kernel distance")
     rows: list[Row] = [
         {
             "target": f"excess warping error at most {EXCESS_TARGET:g} of dp2's",
@@ -206,9 +206,10 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="rows in bfloat16 as well")
     parser.add_argument("--quick", action="store_true", help="smoke run; not for publication")
     parser.add_argument("--output", type=Path)
+    add_draft(parser)
     arguments = parser.parse_args()
     keep_freed_memory()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     with tempfile.TemporaryDirectory() as folder:
         results = PARTS[arguments.part](arguments, Path(folder))
     asked = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -22,6 +23,7 @@ from dp3_lightning import __version__
 
 Summary = dict[str, float]
 Row = dict[str, Any]
+MOST_LOAD = 0.3  # of the last minute, before a run
 RESULTS = Path(__file__).parent / "results" / __version__
 
 
@@ -67,8 +69,54 @@ def summary(values: Sequence[float]) -> Summary:
     return {"median": float(median), "q1": float(q1), "q3": float(q3), "n": len(values)}
 
 
-def metadata(device: str) -> dict[str, Any]:
-    """Describe machine, software and load; no host name and no path."""
+def add_draft(parser: argparse.ArgumentParser) -> None:
+    """Add ``--draft``, which :func:`metadata` asks for."""
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="run with changed files or on a busy machine; the result goes to *.draft.json",
+    )
+
+
+def check_publishable(description: Mapping[str, Any]) -> None:
+    """Refuse to measure what nobody could repeat.
+
+    Args:
+        description: of :func:`metadata`.
+
+    Raises:
+        SystemExit: changed files, or a busy machine, without ``--draft``.
+    """
+    if description["draft"]:
+        return
+    if description["commit"] is None or description["changed_files"]:
+        raise SystemExit(
+            "The working tree has changes (or is no git checkout), so nobody could say what was "
+            "measured: commit them, or try with --draft."
+        )
+    if description["load_before"] >= MOST_LOAD:
+        raise SystemExit(
+            f"The machine is busy (load {description['load_before']}, at most {MOST_LOAD}): wait "
+            "until it is idle, or try with --draft."
+        )
+
+
+def metadata(device: str, draft: bool = False) -> dict[str, Any]:
+    """Describe machine, software and load; no host name and no path.
+
+    Args:
+        device: that is measured on.
+        draft: measure in any state; the result is not for publication.
+
+    Raises:
+        SystemExit: changed files, or a busy machine, without ``draft``.
+    """
+    description = _describe(device) | {"draft": draft}
+    check_publishable(description)
+    return description
+
+
+def _describe(device: str) -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -76,7 +124,7 @@ def metadata(device: str) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed_files": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "changed_files": _changed_files(),
         "cpu": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
@@ -87,6 +135,10 @@ def metadata(device: str) -> dict[str, Any]:
     }
 
 
+def _changed_files() -> bool:
+    return bool(_git("status", "--porcelain", "--untracked-files=no"))
+
+
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
@@ -95,11 +147,30 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def write_results(output: Path, content: Mapping[str, Any]) -> None:
-    """Write ``{metadata, settings, results}`` as strict JSON: no NaN, no infinity."""
-    text = json.dumps(content, indent=1, allow_nan=False)
+def write_results(output: Path, content: Mapping[str, Any]) -> Path:
+    """Write ``{metadata, settings, results}`` as strict JSON: no NaN, no infinity.
+
+    A draft goes to ``*.draft.json`` beside, which no table takes up.
+
+    So does a result during whose measurement files were changed.
+
+    Returns:
+        The file.
+
+    Raises:
+        SystemExit: the state before the run does not allow publication, see :func:`metadata`.
+    """
+    described = content["metadata"]
+    check_publishable(described)
+    if not described["draft"] and _changed_files():
+        described = {**described, "draft": True}
+        print("Files were changed while this ran: the result is a draft.")
+    if described["draft"]:
+        output = output.with_suffix(".draft.json")
+    text = json.dumps({**content, "metadata": described}, indent=1, allow_nan=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text + "\n", encoding="utf-8")
+    return output
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -123,6 +194,7 @@ def publish(
     settings: Mapping[str, Any],
     rows: Sequence[Row],
     targets: Sequence[Row],
+    pairs: Sequence[Row] = (),
 ) -> None:
     """Write a run's results and print them as tables.
 
@@ -132,8 +204,11 @@ def publish(
         settings: what was asked for.
         rows: the figures.
         targets: what they were to reach, and whether they do.
+        pairs: the single values that the targets are judged by.
     """
     results = {"rows": list(rows), "targets": list(targets)}
+    if pairs:
+        results["pairs"] = list(pairs)
     write_results(
         output, {"metadata": dict(before), "settings": dict(settings), "results": results}
     )

@@ -33,6 +33,7 @@ from benchmarks.clips import Case, make_cases
 from benchmarks.common import (
     RESULTS,
     Row,
+    add_draft,
     in_turns,
     markdown_table,
     metadata,
@@ -146,6 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clip-length", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=2)
+    add_draft(parser)
     options = parser.parse_args()
     options.repeats = options.repeats or (2 if options.quick else 15)
     options.output = options.output or RESULTS / "data_throughput--cpu.json"
@@ -156,7 +158,7 @@ def main() -> None:
     options = parse()
     # One thread here as in the workers; and a pool of OpenCV does not survive being forked.
     cv2.setNumThreads(1)
-    description = metadata("cpu")
+    description = metadata("cpu", options.draft)
     warnings.filterwarnings("ignore", message=".*worker.*")
     with tempfile.TemporaryDirectory() as folder:
         cases = make_cases(Path(folder), options.quick)

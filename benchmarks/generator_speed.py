@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, Row, in_turns, markdown_table, metadata, summary
+from benchmarks.common import RESULTS, Row, add_draft, in_turns, markdown_table, metadata, summary
 from benchmarks.common import write_results as write
 from dp3_lightning.generators import StyleGANUnet
 
@@ -167,6 +167,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=None, help="rounds; default 9, quick 2")
     parser.add_argument("--output", type=Path, default=None, help="JSON file to write")
+    add_draft(parser)
     options = parser.parse_args()
     options.preset = options.preset or ("small64" if options.quick else "fdf128")
     options.repeats = options.repeats or (2 if options.quick else 9)
@@ -177,7 +178,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    description = metadata(options.device)
+    description = metadata(options.device, options.draft)
     with_upstream = importlib.util.find_spec("dp2") is not None
     rows = measure(options, with_upstream)
     results = {"rows": rows, "targets": verdicts(rows, options)}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.anonymize.picture_job import read_picture
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces import CenterFace, DlibEmbedder
@@ -66,8 +66,9 @@ def embeddings() -> dict[str, list[FloatArray]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=RESULTS / "recogniser--cpu.json")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     found = embeddings()
     same = np.array(
         [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ _FUNCTIONS = {
     "evaluate": "dp3_lightning.evaluation.command:evaluate_command",
     "privacy-curve": "dp3_lightning.evaluation.privacy_command:privacy_curve_command",
 }
+_INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 # Errors that tell a user what to change; others keep their traceback.
 _USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, AssetUnavailableError)
 
@@ -55,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     command = arguments[0] if arguments else "--help"
+    _print_any_name()
     if command in TRAINER_COMMANDS:
         _report_errors(lambda: _run_trainer(arguments))
     elif command == "init":
@@ -113,10 +116,22 @@ def other_lightning_command() -> importlib.metadata.EntryPoint | None:
     return None
 
 
+def _print_any_name() -> None:
+    """Escape what the terminal cannot print, such as names in other scripts."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _report_errors(command: Callable[[], None]) -> None:
     """Turn an error that tells the user what to change into one message and exit code 1."""
     try:
         command()
+    except KeyboardInterrupt:
+        if os.environ.get("DP3_TRACEBACK"):
+            raise
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         # Imported late: importing Lightning takes seconds, and `dp3 --help` must not.
         from lightning_fabric.utilities.exceptions import MisconfigurationException

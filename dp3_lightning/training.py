@@ -8,10 +8,9 @@ import os
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jsonargparse import Namespace
@@ -20,6 +19,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 # Imported so that YAML may name these classes without their modules.
 from dp3_lightning import callbacks, data, discriminators, generators, modules, optical_flow
+from dp3_lightning.resuming import announce, parse_with_checkpoint
 
 __all__ = [
     "TrainingCLI",
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 ROOT_REFERENCE = "${trainer.default_root_dir}"
+INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 
 
 class TrainingCLI(LightningCLI):
@@ -40,10 +41,11 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse ``args``; unlike the base class, do not warn that ``sys.argv`` is there too."""
-        self.config = parser.parse_args(args)
-        checkpoint = self.config[self.config["subcommand"]].get("ckpt_path")
-        if checkpoint:  # before the base class reads hyperparameters from it
-            check_checkpoint(checkpoint)
+        self.config, differences = parse_with_checkpoint(parser, cast(list[str], args))
+        announce(differences)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone, over which the base class puts the checkpoint's."""
 
     def before_instantiate_classes(self) -> None:
         """Insert the output folder where the configuration refers to it, and check access."""
@@ -79,23 +81,6 @@ def check_accelerator(accelerator: str) -> None:
             f"`trainer.accelerator: {accelerator}` is asked for, but torch {torch.__version__} "
             f"(built with {built}) sees no CUDA device: set `trainer.accelerator: cpu`, or install "
             "a torch with CUDA and its driver."
-        )
-
-
-def check_checkpoint(path: str) -> None:
-    """Refuse a file that is no checkpoint or is cut off; names like ``last`` pass.
-
-    Raises:
-        FileNotFoundError: a path that does not exist.
-        ValueError: the file is damaged.
-    """
-    if path in ("best", "last", "hpc", "registry") or "://" in path:
-        return
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No checkpoint at {path!r}: check `--ckpt_path`.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path!r} is not a checkpoint, or is cut off: use an earlier one from the same folder."
         )
 
 
@@ -163,10 +148,12 @@ def _silence_known_noise() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
 
-    def not_a_tip(record: logging.LogRecord) -> bool:
-        return "💡 Tip" not in record.getMessage()
+    unwanted = ("💡 Tip", "Detected KeyboardInterrupt")  # of the latter we say more ourselves
 
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(not_a_tip)
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in unwanted)
+
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(is_wanted)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -182,17 +169,24 @@ def run(arguments: Sequence[str]) -> None:
     os.environ.setdefault("JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT", "true")
     _silence_known_noise()
     options: dict[str, Any] = {"overwrite": True}  # a second run in the same folder is allowed
-    TrainingCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs=options,
-        trainer_defaults={"callbacks": [callbacks.FinalCheckpoint()]},
-        parser_kwargs={"prog": "dp3"},
-        args=list(arguments),
-    )
+    interruption = callbacks.InterruptCheckpoint()
+    try:
+        TrainingCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs=options,
+            trainer_defaults={"callbacks": [callbacks.FinalCheckpoint(), interruption]},
+            parser_kwargs={"prog": "dp3"},
+            args=list(arguments),
+        )
+    except SystemExit as end:  # Lightning ends an interrupted run with 1
+        if interruption.outcome is None:
+            raise
+        announce(["", interruption.outcome])
+        raise SystemExit(INTERRUPTED) from end
     _leave_process_group()
 
 

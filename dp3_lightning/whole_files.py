@@ -30,9 +30,9 @@ def replaced(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file, UTF-8."""
+    """Write a text file, UTF-8; names that are no text are escaped."""
     with replaced(target) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: Path, data: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -64,7 +64,8 @@ ALLOWED = {
     },  # they share layers
     "data": BOTTOM | {"faces", "video", "optical_flow"},
     "anonymize": BOTTOM | {"faces", "generators", "optical_flow", "reports", "video"},
-    "metrics": BOTTOM | {"losses", "optical_flow"},
+    # Metrics know the geometry and colours of meshes.
+    "metrics": BOTTOM | {"faces", "losses", "optical_flow"},
     "evaluation": BOTTOM
     | {"data", "anonymize", "faces", "losses", "metrics", "optical_flow", "reports", "video"},
     "studies": BOTTOM | {"data", "faces", "generators", "modules"},
@@ -72,7 +73,15 @@ ALLOWED = {
     "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
 }
-TOP = {"cli", "weights", "training", "doctor", "__main__", "__init__"}  # may import everything
+TOP = {
+    "cli",
+    "weights",
+    "training",
+    "resuming",
+    "doctor",
+    "__main__",
+    "__init__",
+}  # may import everything
 NEVER_LIGHTNING = {
     "losses",
     "optical_flow",

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common import RESULTS, Row, metadata, publish
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from benchmarks.ladder_recipe import (
     CLIPS,
     LOSSES,
@@ -39,9 +39,16 @@ from dp3_lightning.reports.charts import Series, scatter
 from dp3_lightning.reports.pages import page
 from dp3_lightning.whole_files import write_text
 
-FIGURES = ("excess warping error", "tOF", "sharpness", "MobileNetV2 Frechet", "recognised", "TL-ID")
+FIGURES = (
+    "excess warping error",
+    "tOF",
+    "sharpness",
+    "MobileNetV2 kernel distance",
+    "recognised",
+    "TL-ID",
+)
 PLOTTED = FIGURES[:5]
-OF_THE_CLIP = ("excess warping error", "sharpness", "MobileNetV2 Frechet", "recognised")
+OF_THE_CLIP = ("excess warping error", "sharpness", "MobileNetV2 kernel distance", "recognised")
 ByClip = dict[str, list[Scores]]
 
 
@@ -120,8 +127,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=Recipe.updates)
     parser.add_argument("--only", help="factors, separated by commas; the middle is done anyway")
     parser.add_argument("--output", type=Path, default=RESULTS / "paper_sensitivity--cpu.json")
+    add_draft(parser)
     options = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     recipe = Recipe(net=options.net, updates=options.updates, own_base=options.base is None)
     train, scored = cut_clips(options.work)
     base = options.base or trained_base(options.work / "runs", recipe, train)

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import dp3_lightning
-from benchmarks.common import RESULTS, markdown_table, metadata, write_results
+from benchmarks.common import RESULTS, add_draft, markdown_table, metadata, write_results
 from benchmarks.quality import report
 from benchmarks.quality.diversity import BOTH, N_DRAWS, diversity, pooled_targets
 from benchmarks.quality.identities import Judge, deciding, judges_at_hand
@@ -138,8 +138,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=N_DRAWS, help="of --diversity")
     parser.add_argument("--mobilefacenet", type=Path, help="file of its network, a third judge")
     parser.add_argument("--output", type=Path, help="results; default: in the repository")
+    add_draft(parser)
     options = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     options.work.mkdir(parents=True, exist_ok=True)
     work, drawing = Work(options.work), Drawing.prepare("face-prior")
     judges = judges_at_hand(options.mobilefacenet)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import cv2
 
-from benchmarks.common import RESULTS, Row, markdown_table, metadata, write_results
+from benchmarks.common import RESULTS, Row, add_draft, markdown_table, metadata, write_results
 from benchmarks.quality import journal
 from benchmarks.quality.intervals import share_text
 from benchmarks.quality.report import Face
@@ -197,6 +197,7 @@ def main() -> None:
     counter.add_argument("--verdicts", type=Path, required=True, help="CSV: number,verdict")
     counter.add_argument("--judge", required=True, help="who looked, in a few words")
     counter.add_argument("--output", type=Path, default=RESULTS / "face_prior_passes--cpu.json")
+    add_draft(counter)
     options = parser.parse_args()
     if options.command == "make":
         check_at_least(1, count=options.count)
@@ -219,7 +220,7 @@ def main() -> None:
     lines.insert(0, "number,still,track,truth,verdict")
     results = {"rows": rows, "targets": targets, "verdicts": lines}
     settings = {**content, "judge": options.judge}
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     write_results(options.output, {"metadata": before, "settings": settings, "results": results})
     print(f"{markdown_table(rows)}\n\n{markdown_table(targets)}")
 

@@ -13,12 +13,17 @@ from dp3_lightning.anonymize.picture_job import write_picture
 from dp3_lightning.evaluation.views import FaceView
 from dp3_lightning.faces.appearance import face_color, fill_outline, lab_of, scaled_outline
 from dp3_lightning.faces.resample import cut_window
+from dp3_lightning.metrics.appearance import color_difference, tone_group
 from dp3_lightning.structures import FloatArray, UInt8Array
+
+__all__ = [
+    "Look", "color_difference", "laplacian_variance", "look_of", "look_values", "recompressed",
+    "tone_group", "write_strip",
+]  # fmt: skip
 
 STRIP_SIDE = 192  # pixels
 QUALITY = 60  # of JPEG: what a video loses anyway
 _INSIDE = 0.9  # of the outline: its edge is the seam, not the face
-_DARK, _LIGHT = 45.0, 65.0  # lightness of the skin
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,6 @@ def laplacian_variance(picture: UInt8Array, points: FloatArray) -> float:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     inside = fill_outline(grey.shape[:2], scaled_outline(points, _INSIDE) - 0.5) > 0
     return float(cv2.Laplacian(grey, cv2.CV_32F)[inside].var()) if inside.any() else float("nan")
-
-
-def color_difference(first: FloatArray, second: FloatArray) -> float:
-    """Distance of two colours in CIELAB (CIE 1976)."""
-    return float(np.linalg.norm(np.asarray(first, np.float64) - np.asarray(second, np.float64)))
-
-
-def tone_group(lightness: float) -> str:
-    """Name the tone of a skin by its lightness."""
-    if lightness < _DARK:
-        return "dark"
-    return "medium" if lightness <= _LIGHT else "light"
 
 
 def look_values(real: Sequence[Look], made: Sequence[Look]) -> dict[str, float]:

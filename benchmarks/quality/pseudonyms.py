@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, markdown_table, metadata, write_results
+from benchmarks.common import RESULTS, add_draft, markdown_table, metadata, write_results
 from benchmarks.quality import journal
 from benchmarks.quality.face_prior import Work
 from benchmarks.quality.identities import Judge, deciding, judges_at_hand
@@ -167,9 +167,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mobilefacenet", type=Path, help="file of its network, a judge")
     parser.add_argument("--output", type=Path, default=RESULTS / "face_prior_keys--cpu.json")
+    add_draft(parser)
     options = parser.parse_args()
     check_at_least(1, keys=options.keys)
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     options.work.mkdir(parents=True, exist_ok=True)
     sources = chosen_stills(options.work, options.stills, options.seed) if options.stills else []
     for name in options.clips:

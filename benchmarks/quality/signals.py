@@ -12,63 +12,21 @@ import numpy as np
 from dp3_lightning.assets import asset_path
 from dp3_lightning.faces.expression import SIGNALS, expression_signals, frontalise, pose_angles
 from dp3_lightning.faces.resample import cut_window
+from dp3_lightning.metrics.landmarks import column_correlations as correlations
+from dp3_lightning.metrics.landmarks import frontal_correlation, landmark_correlation
 from dp3_lightning.structures import FloatArray, UInt8Array
+
+__all__ = [
+    "FIVE", "LEAST_CEILING", "SEVEN", "FivePoints", "agreement", "correlations", "five_signals",
+    "frontal_correlation", "is_judged", "landmark_correlation", "seven_signals", "telling_frames",
+]  # fmt: skip
 
 SEVEN = ("mouth_open", "mouth_width", "corner_lift", "eyes", "brows", "yaw", "pitch")
 FIVE = ("roll", "eye distance", "nose across", "nose down")  # of dlib's five points
 LEAST_CEILING = 0.9  # a signal that recompression alone disturbs more says nothing
 
-_LEAST_FRAMES = 8
-_STILL = 1e-9  # of the largest value: rounding, not motion
-_MOVING = 20  # percentile: coordinates that move less are left out
 _SIDE = 480  # pixels; dlib's landmarks are whole pixels, so faces are enlarged for it
 _BOX_SHARE, _BOX_CENTER = 0.95, 0.54  # of a detector's box: the square that dlib expects
-
-
-def correlations(real: FloatArray, other: FloatArray) -> FloatArray:
-    """Correlate columns over rows (Pearson).
-
-    Args:
-        real: ``(n, c)``.
-        other: the same shape.
-
-    Returns:
-        ``(c,)``; 0 where only the other does not move, NaN where the real one does not, or with
-        fewer than eight rows.
-    """
-    if len(real) < _LEAST_FRAMES:
-        return np.full(real.shape[1], np.nan)
-    parts = [rows - rows.mean(axis=0) for rows in (real, other)]
-    lengths = [np.sqrt((part**2).sum(axis=0)) for part in parts]
-    still = [
-        length <= _STILL * np.abs(rows).max(axis=0)
-        for length, rows in zip(lengths, (real, other), strict=True)
-    ]
-    product = (parts[0] * parts[1]).sum(axis=0) / np.maximum(lengths[0] * lengths[1], 1e-300)
-    answers: FloatArray = np.where(still[0], np.nan, np.where(still[1], 0.0, product))
-    return answers
-
-
-def landmark_correlation(real: FloatArray, other: FloatArray) -> float:
-    """Median correlation of the coordinates of meshes ``(n, 468, 2+)`` in the frame."""
-    return _median(correlations(_flat(real), _flat(other)))
-
-
-def frontal_correlation(real: FloatArray, other: FloatArray, reference: FloatArray) -> float:
-    """Median correlation of frontal coordinates: expression without the motion of the head.
-
-    Args:
-        real: ``(n, 468, 3)`` meshes in the frame.
-        other: the same of the other video.
-        reference: ``(468, 3)`` frontal mean mesh.
-
-    Returns:
-        Over the coordinates that move most in the real face, four fifths of them.
-    """
-    first, second = (_flat(frontalise(part, reference).points) for part in (real, other))
-    spread = first.std(axis=0)
-    moving = spread > np.percentile(spread, _MOVING)
-    return _median(correlations(first[:, moving], second[:, moving]))
 
 
 def seven_signals(meshes: FloatArray, reference: FloatArray) -> FloatArray:
@@ -176,12 +134,3 @@ class FivePoints:
         points = np.array([(point.x, point.y) for point in found.parts()], np.float64)
         placed: FloatArray = low + (points + 0.5) * (2 * side / _SIDE)
         return placed
-
-
-def _flat(meshes: FloatArray) -> FloatArray:
-    return np.asarray(meshes[..., :2], np.float64).reshape(len(meshes), -1)
-
-
-def _median(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else math.nan

@@ -20,7 +20,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common import RESULTS, markdown_table, metadata, write_results
+from benchmarks.common import RESULTS, add_draft, markdown_table, metadata, write_results
 from benchmarks.quality import identities, journal, pictures, still_faces, still_report
 from benchmarks.quality.face_prior import Work
 from benchmarks.quality.identities import deciding, judges_at_hand
@@ -50,8 +50,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder of further portraits and groups")
     parser.add_argument("--mobilefacenet", type=Path, help="file of its network, a judge")
     parser.add_argument("--output", type=Path, default=RESULTS / "face_prior_stills--cpu.json")
+    add_draft(parser)
     options = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     options.work.mkdir(parents=True, exist_ok=True)
     stills = chosen_stills(options.work, options.count, options.seed, options.pictures)
     drawing, judges = Drawing.prepare("face-prior"), judges_at_hand(options.mobilefacenet)

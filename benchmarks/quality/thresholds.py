@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common import Row, metadata, publish
+from benchmarks.common import Row, add_draft, metadata, publish
 from benchmarks.quality import journal
 from benchmarks.quality.identities import (
     FALSE_ACCEPTANCE,
@@ -151,8 +151,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=999, help="pictures, for a trial")
     parser.add_argument("--mobilefacenet", type=Path, help="file of its network")
     parser.add_argument("--output", type=Path, default=MEASURED)
+    add_draft(parser)
     options = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", options.draft)
     options.work.mkdir(parents=True, exist_ok=True)
     stills = unpacked("celeba_999", options.work)[: options.count]
     judges = judges_at_hand(options.mobilefacenet)

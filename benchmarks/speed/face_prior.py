@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 
 from benchmarks.anonymize_deface import seconds_of
-from benchmarks.common import RESULTS, Row, metadata, publish, summary
+from benchmarks.common import RESULTS, Row, add_draft, metadata, publish, summary
 from benchmarks.speed.drawn_face import drawn_face_times
 from dp3_lightning.assets import asset_path
 from dp3_lightning.video import VideoReader, write_video
@@ -68,8 +68,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the clips")
     parser.add_argument("--repeats", type=int, help="default: 1, of --drawing 30")
     parser.add_argument("--output", type=Path, help="results; default: in the repository")
+    add_draft(parser)
     arguments = parser.parse_args()
-    before = metadata("cpu")
+    before = metadata("cpu", arguments.draft)
     if arguments.drawing:
         repeats = arguments.repeats or 30
         output = arguments.output or RESULTS / "face_prior_drawing--cpu.json"

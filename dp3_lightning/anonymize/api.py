@@ -12,7 +12,8 @@ from dp3_lightning.anonymize.picture_job import anonymize_picture
 from dp3_lightning.anonymize.plan import Plan, read_plan
 from dp3_lightning.anonymize.settings import Settings
 from dp3_lightning.anonymize.video_job import Progress, VideoJob
-from dp3_lightning.faces import CenterFace
+from dp3_lightning.faces import detector_named
+from dp3_lightning.faces.choice import DEFAULT_DETECTOR
 from dp3_lightning.generators import GeneratorAdapter
 from dp3_lightning.structures import FaceDetector
 
@@ -23,7 +24,7 @@ def anonymize_video(
     generator: str | Path | GeneratorAdapter | Drawing = "face-prior",
     *,
     settings: Settings | None = None,
-    detector: FaceDetector | None = None,
+    detector: FaceDetector | str | None = None,
     plan: Plan | str | Path | None = None,
     device: DeviceOptions | None = None,
     cache: Path | None = None,
@@ -36,14 +37,15 @@ def anonymize_video(
         output: the result; its folder must exist.
         generator: a name or file of weights, a built adapter, or ``blur``, ``pixelate``, ``solid``.
         settings: all further choices.
-        detector: face detector; default :class:`~dp3_lightning.faces.CenterFace`.
+        detector: face detector, or a name for :func:`~dp3_lightning.faces.detector_named`.
         plan: a plan, or its file, that was made before and perhaps edited.
         device: where the generator computes.
         cache: folder of the detector's answers; default: the user's cache.
         progress: called as ``progress(pass, done, total)``.
 
     Returns:
-        The outcome; ``outcome.safe`` is False when faces may be left.
+        What happened. ``outcome.verdict`` is ``checked``, ``not checked`` or ``faces left``;
+        ``outcome.safe`` is True for the first only.
 
     Raises:
         FileNotFoundError: no such source, plan or generator, or no folder for the output.
@@ -53,7 +55,8 @@ def anonymize_video(
     pair = FilePair(Path(source), Path(output))
     drawing = generator if isinstance(generator, Drawing) else Drawing.prepare(generator, device)
     known = read_plan(plan) if isinstance(plan, (str, Path)) else plan
-    finder = detector or CenterFace(runtime="auto")
+    chosen = detector or DEFAULT_DETECTOR
+    finder = detector_named(chosen) if isinstance(chosen, str) else chosen
     choices = settings or Settings()
     if pair.is_picture:
         return anonymize_picture(pair.source, pair.output, drawing, choices, finder, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from rich.progress import (
 
 from dp3_lightning.anonymize.api import anonymize_video
 from dp3_lightning.anonymize.drawing import Drawing
-from dp3_lightning.anonymize.files import FilePair, pair_files
+from dp3_lightning.anonymize.files import FilePair, left_out, pair_files
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
 from dp3_lightning.anonymize.options import (
     CheckOptions,
@@ -35,10 +36,12 @@ from dp3_lightning.anonymize.options import (
 from dp3_lightning.anonymize.picture_job import plan_of_picture
 from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.anonymize.planning import PlanOptions, plan_video
+from dp3_lightning.anonymize.remarks import remarks, verdict_line
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.checks import check_at_least
-from dp3_lightning.faces import CenterFace
+from dp3_lightning.faces import detector_named
+from dp3_lightning.faces.choice import DEFAULT_DETECTOR, DETECTOR_NAMES
 from dp3_lightning.structures import FaceDetector
 from dp3_lightning.video import VideoReader
 
@@ -49,6 +52,10 @@ _GROUPS: dict[str, type[Any]] = {
     "output": OutputOptions,
     "check": CheckOptions,
 }
+_INTERRUPTED = 128 + signal.SIGINT  # exit code
+_HOW_TO_GO_ON = (
+    "the same command goes on where it was; what is finished lies beside the output, anonymized"
+)
 # Options that may be given without a value, and as --no-NAME.
 _SWITCHES = {
     f.name
@@ -63,7 +70,8 @@ def anonymize_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="dp3 anonymize",
         description="Replace the faces of videos and pictures. Exit code 0: done and no face is "
-        f"known to be left; {UNRESOLVED}: faces may be left, see the manifest; 1: an error.",
+        "known to be left (nor looked for with --no-verify, as the last line then says); "
+        f"{UNRESOLVED}: faces may be left, see the manifest; 1: an error.",
         default_env=False,
     )
     parser.add_argument("inputs", nargs="+", help="videos, pictures, folders or patterns")
@@ -77,7 +85,12 @@ def anonymize_parser() -> ArgumentParser:
         default="face-prior",
         help="face-prior, a checkpoint file, a name of published weights, or blur, pixelate, solid",
     )
-    parser.add_argument("--detector", type=FaceDetector | None, default=None)
+    parser.add_argument(
+        "--detector",
+        type=FaceDetector | str | None,
+        default=DEFAULT_DETECTOR,
+        help=f"{', '.join(DETECTOR_NAMES)}, or the dotted path of a class",
+    )
     parser.add_argument(
         "--dry_run", type=bool, default=False, help="write the plan only (OUT.plan.json)"
     )
@@ -126,7 +139,8 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     parser = anonymize_parser()
     options = parser.instantiate_classes(parser.parse_args(_with_values(arguments)))
     settings = settings_from(options)
-    detector: FaceDetector = options.detector or CenterFace(runtime="auto")
+    chosen = options.detector or DEFAULT_DETECTOR
+    detector: FaceDetector = detector_named(chosen) if isinstance(chosen, str) else chosen
     if options.sheet is not None:
         return _sheet(options, settings, detector)
     if options.out is None:
@@ -137,6 +151,8 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     if options.plan is not None and options.dry_run:
         raise ValueError("Give `--plan` to use a plan, or `--dry-run` to write one, not both.")
     plan = None if options.plan is None else read_plan(options.plan)
+    for path, reason in left_out(options.inputs, options.out):
+        print(f"left out: {path} ({reason})")
     console = Console(stderr=True)
     cache = None if options.cache is None else Path(options.cache)
     if options.dry_run:
@@ -270,6 +286,9 @@ class _Batch:
             try:
                 pair.output.parent.mkdir(parents=True, exist_ok=True)
                 worst = max(worst, self._one(pair))
+            except KeyboardInterrupt:
+                print(f"stopped at {pair.source}: {_HOW_TO_GO_ON}", file=sys.stderr)
+                return _INTERRUPTED
             except Exception as error:  # whatever it is, the other files can be done
                 if len(self.pairs) == 1 or os.environ.get("DP3_TRACEBACK"):
                     raise
@@ -297,14 +316,15 @@ class _Batch:
                 cache=self.cache,
                 progress=progress,
             )
-        self._tell(pair.output, outcome)
+        record = self._tell(pair.output, outcome)
         if self.report:
             from dp3_lightning.reports.anonymized import write_report
 
             print(f"  report: {write_report(pair.output, outcome.people)}")
+        print(f"  {verdict_line(record, outcome)}")
         return outcome.exit_code
 
-    def _tell(self, output: Path, outcome: Outcome) -> None:
+    def _tell(self, output: Path, outcome: Outcome) -> dict[str, Any]:
         """Print in a few lines what was done, and what was not."""
         record = read_manifest(output)
         assert record is not None  # just written
@@ -314,44 +334,6 @@ class _Batch:
             f"{output}: {outcome.n_frames} frames, {people} people in {len(tracks)} tracks, "
             f"{outcome.n_drawn} faces drawn, {outcome.n_carried} carried"
         )
-        for line in _remarks(record, outcome, self.settings):
+        for line in remarks(record, outcome, self.settings):
             print(f"  {line}")
-
-
-def _remarks(record: dict[str, Any], outcome: Outcome, settings: Settings) -> Iterator[str]:
-    yield from _mishaps(record, outcome)
-    for track in record["tracks"]:
-        if track["action"] == "keep":
-            yield f"{track['person']} keeps the real face: {track['reason']}"
-        elif "passed for the real person" in track["reason"]:
-            yield f"{track['person']} is blurred: {track['reason']}"
-    if not settings.check.verify:
-        yield "not checked for remaining faces (--no-verify)"
-    if "skipped" in record["identity"]:
-        yield f"identity check skipped: {record['identity']['skipped']}"
-    if settings.output.audio == "drop":
-        yield "sound dropped, because a voice identifies a person (--audio copy keeps it)"
-    for frame, box in outcome.unresolved:
-        yield f"UNRESOLVED: a face at {[round(v) for v in box]} in frame {frame}"
-    if outcome.unchecked:
-        yield f"UNRESOLVED: frames that could not be checked: {outcome.unchecked[:20]}"
-
-
-def _mishaps(record: dict[str, Any], outcome: Outcome) -> Iterator[str]:
-    blurred = [f for f in outcome.failures if f.blurred]
-    if blurred:
-        yield (
-            f"blurred after a failure: {len({f.frame for f in blurred})} frames "
-            f"(first: frame {blurred[0].frame}, {blurred[0].reason})"
-        )
-    for failure in (f for f in outcome.failures if not f.blurred):
-        yield f"from frame {failure.frame} on: {failure.reason}"
-    failed = record["frames"]["detector_failed_blurred"]
-    if failed:
-        yield f"the face detector failed in {len(failed)} frames, which are blurred as a whole"
-    if outcome.repeated:
-        yield f"{len(outcome.repeated)} frames cannot be decoded; the frame before is repeated"
-    if outcome.missing_tail:
-        yield f"the file is cut off: {outcome.missing_tail} of its announced frames are missing"
-    if outcome.blurred:
-        yield f"{len(outcome.blurred)} faces outside the plan were detected afterwards and blurred"
+        return record

@@ -146,7 +146,7 @@ class CompatRenderer:
             ):
                 if track.action == "generate":
                     self._draw(result, frame, index, track, box)
-                elif track.action == "blur":
+                elif track.action != "keep":
                     obscure(frame, box, self.options.fallback)
         return result
 
@@ -169,4 +169,4 @@ class CompatRenderer:
 
 def as_detected(options: PlanOptions) -> PlanOptions:
     """Return options that leave the detector's boxes as they are, as DeepPrivacy2 does."""
-    return replace(options, smooth_window=1, max_gap=0.0, min_generate_size=1.0)
+    return replace(options, smooth_window=1, max_gap=0.0, min_generate_size=1.0, weak_frames=0)

@@ -137,6 +137,19 @@ class Drawing:
         labels = {track.person for track in plan.tracks}
         return frozenset(label for label in labels if pseudonyms.source_of(label) == "key")
 
+    def sources(self, plan: Plan, people: PersonOptions) -> dict[str, str]:
+        """Return where the pseudonym of everybody who is drawn comes from.
+
+        Returns:
+            Label to ``random``, ``seed`` or ``key``; empty when nobody is drawn.
+        """
+        if self.generator is None or self.generator.z_dim == 0:
+            return {}
+        pseudonyms = Pseudonyms(people.seed, people.pseudonym_key, b"")
+        drawn = sorted({track.person for track in plan.tracks if track.action == "generate"})
+        named = {label: pseudonyms.source_of(label) for label in drawn}
+        return {label: "random" if how == "secret" else how for label, how in named.items()}
+
     def describe(self) -> dict[str, Any]:
         """Return plain values for the manifest."""
         size = list(self.generator.image_size) if self.generator else None

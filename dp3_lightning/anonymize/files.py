@@ -10,6 +10,11 @@ from pathlib import Path
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
+# Containers that do not hold H.264 well, or whose names say another codec.
+_BECOME_MP4 = {".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".flv", ".m2v", ".mpe", ".mpeg"}
+_BECOME_MP4 |= {".mpg", ".mxf", ".ogv", ".tod", ".vob", ".wmv"}
+# What a run writes beside its outputs.
+_OURS = (".dp3.json", ".dp3.html", ".plan.json")
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
@@ -84,7 +89,7 @@ def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
         inside = sorted(p for p in path.rglob("*") if p.is_file() and _is_media(p, path))
         # A former result below the input is no input.
         return [
-            (p, target / p.relative_to(path))
+            (p, _in_folder(target, p.relative_to(path)))
             for p in inside
             if target.resolve() not in p.resolve().parents
         ]
@@ -94,7 +99,7 @@ def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
                 f"{name!r} is neither video nor picture by its suffix: expected one of "
                 f"{', '.join(sorted(MEDIA_SUFFIXES))}."
             )
-        return [(path, target / path.name)]
+        return [(path, _in_folder(target, Path(path.name)))]
     if name in ASSETS and ASSETS[name].kind in ("clip", "picture"):
         sample = asset_path(name)
         return [(sample, target / f"{name}{sample.suffix}")]
@@ -111,9 +116,54 @@ def _expand(name: str, target: Path) -> list[tuple[Path, Path]]:
     ]
 
 
+def _in_folder(folder: Path, name: Path) -> Path:
+    """Where the result of a file goes in an output folder."""
+    if name.suffix.lower() in _BECOME_MP4:
+        name = name.with_name(f"{name.name}.mp4")
+    return folder / name
+
+
+def left_out(inputs: Sequence[str | Path], output: str | Path) -> list[tuple[Path, str]]:
+    """Find the files of input folders that are not anonymized, with the reason.
+
+    Args:
+        inputs: as in :func:`pair_files`; what patterns match counts too.
+        output: as in :func:`pair_files`; what lies in it is left out without a word.
+
+    Returns:
+        Files and reasons in plain words, by name.
+    """
+    below = Path(output).resolve()
+    found: dict[Path, str] = {}
+    for name in map(str, inputs):
+        path = Path(name)
+        matches = sorted(glob.glob(name, recursive=True)) if not path.exists() else [name]
+        for match in map(Path, matches):
+            files = sorted(match.rglob("*")) if match.is_dir() else [match]
+            for file in (f for f in files if f.is_file()):
+                reason = _why_not(file, match if match.is_dir() else match.parent)
+                if reason and below not in file.resolve().parents:
+                    found[file] = reason
+    return sorted(found.items())
+
+
+def _why_not(path: Path, root: Path) -> str:
+    """Why a file is no input; empty: it is one, or nobody misses it."""
+    if _is_hidden(path, root):
+        return "hidden" if path.suffix.lower() in MEDIA_SUFFIXES else ""
+    if path.suffix.lower() in MEDIA_SUFFIXES or path.name.endswith(_OURS):
+        return ""
+    if path.suffix.lower() in (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef"):
+        return "cannot be read: convert it to .jpg or .png"
+    return "neither video nor picture by its suffix"
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def _is_media(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return not hidden and path.suffix.lower() in MEDIA_SUFFIXES
+    return not _is_hidden(path, root) and path.suffix.lower() in MEDIA_SUFFIXES
 
 
 def _refuse_clashes(pairs: Sequence[FilePair]) -> None:

@@ -4,113 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dp3_lightning.anonymize.outcome import UNRESOLVED, Outcome
 from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.anonymize.rendered import Failure
-from dp3_lightning.anonymize.verify import Checked
+from dp3_lightning.anonymize.planning import WEAK
+from dp3_lightning.anonymize.provenance import tool_commit
 from dp3_lightning.faces.analysis import file_hash
-from dp3_lightning.structures import UInt8Array
 from dp3_lightning.whole_files import write_json
 
-MANIFEST_VERSION = 1
-UNRESOLVED = 3  # exit code
+__all__ = ["UNRESOLVED", "Outcome", "is_done", "manifest_of", "read_manifest", "write_manifest"]
 
-
-@dataclass
-class Outcome:
-    """Count and list what happened in some frames of a video.
-
-    Attributes:
-        n_frames: frames of the video.
-        missing_tail: frames that a cut-off file announced and does not hold.
-        n_drawn: faces that went through the generator.
-        n_carried: faces carried from those.
-        failures: failed frames, in which the face is blurred.
-        repeated: frames that cannot be decoded; the one before stands in their place.
-        n_checked: frames in which faces were detected after rendering.
-        blurred: faces detected then that are not in the plan; they were blurred.
-        unresolved: those still found afterwards.
-        unchecked: frames in which that detection failed.
-        distances: track to distances between drawn and real face.
-        redraws: person to the number of drawn people that were refused as too alike.
-        people: person to the face that was drawn, at rest, for the report; not written down.
-    """
-
-    n_frames: int = 0
-    missing_tail: int = 0
-    n_drawn: int = 0
-    n_carried: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    repeated: list[int] = field(default_factory=list)
-    n_checked: int = 0
-    blurred: list[tuple[int, list[float]]] = field(default_factory=list)
-    unresolved: list[tuple[int, list[float]]] = field(default_factory=list)
-    unchecked: list[int] = field(default_factory=list)
-    distances: dict[int, list[float]] = field(default_factory=dict)
-    redraws: dict[str, int] = field(default_factory=dict)
-    people: dict[str, UInt8Array] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def safe(self) -> bool:
-        """Return whether no face is known to be left."""
-        return not self.unresolved and not self.unchecked
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0, or 3 when faces may be left."""
-        return 0 if self.safe else UNRESOLVED
-
-    def add_checked(self, checked: Checked) -> None:
-        """Add the results of detecting faces again."""
-        self.n_checked += checked.n_checked
-        self.blurred += checked.blurred
-        self.unresolved += checked.unresolved
-        self.unchecked += checked.unchecked
-
-    def add_distances(self, distances: Mapping[int, list[float]]) -> None:
-        """Add distances between drawn and real faces, by track."""
-        for number, values in distances.items():
-            self.distances.setdefault(number, []).extend(values)
-
-    def add(self, other: Outcome) -> None:
-        """Add the outcome of other frames."""
-        self.n_drawn += other.n_drawn
-        self.n_carried += other.n_carried
-        self.failures += other.failures
-        self.repeated += other.repeated
-        self.n_checked += other.n_checked
-        self.blurred += other.blurred
-        self.unresolved += other.unresolved
-        self.unchecked += other.unchecked
-        self.redraws |= other.redraws
-        self.add_distances(other.distances)
-
-    def alike(self, plan: Plan, threshold: float) -> dict[int, float]:
-        """Return tracks whose drawn face passes for the real person, with the least distance."""
-        return {
-            number: min(values)
-            for number, values in self.distances.items()
-            if plan.tracks[number].action == "generate" and min(values) < threshold
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, without pictures."""
-        values = asdict(replace(self, people={}))
-        del values["people"]
-        return values
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
-        """Rebuild an outcome from :meth:`as_dict`; other keys are ignored."""
-        known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
-        known["failures"] = [Failure(**f) for f in known.get("failures", [])]
-        known["distances"] = {int(k): v for k, v in known.get("distances", {}).items()}
-        for name in ("blurred", "unresolved"):
-            known[name] = [(int(f), list(box)) for f, box in known.get(name, [])]
-        return cls(**known)
+MANIFEST_VERSION = 2
+_READABLE = (1, 2)  # in version 1, `safe` was true or false
 
 
 def manifest_path(output: Path) -> Path:
@@ -129,24 +37,26 @@ def manifest_of(
     drawing: Mapping[str, Any],
     settings: Mapping[str, Any],
     identity: Mapping[str, Any],
+    detectors: Mapping[str, Any],
+    pseudonyms: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the record of a finished run: settings, hashes, tracks, checks; no pixels."""
     from dp3_lightning import __version__
 
     tracks = [
-        _track_record(track, outcome.distances.get(number, []), drawing)
-        for number, track in enumerate(plan.tracks)
+        _track_record(track, number, outcome, drawing) for number, track in enumerate(plan.tracks)
     ]
     people = settings["people"]
-    origin = "seed" if people["seed"] is not None else "random"
     return {
         "version": MANIFEST_VERSION,
         "tool": f"dp3_lightning {__version__}",
+        "tool_commit": tool_commit(),
         "source": {"name": source.name, "sha256": source_sha256},
         "output": {"name": output.name, "sha256": output_sha256},
         "generator": dict(drawing),
         "pseudonyms": {
-            "from": origin,
+            "from": " and ".join(sorted(set(pseudonyms.values()))) or "nobody is drawn",
+            "people": dict(pseudonyms),
             "repeatable": people["seed"] is not None,
             "key_given": people["pseudonym_key_given"],
         },
@@ -163,7 +73,10 @@ def manifest_of(
             "drawn": outcome.n_drawn,
             "carried": outcome.n_carried,
             "people_refused_as_too_alike": outcome.redraws,
+            "weak_blurred": [t.person for t in plan.tracks if t.reason.startswith(WEAK)],
+            "weak_ignored": {str(frame): faces for frame, faces in plan.ignored.items()},
         },
+        "detectors": dict(detectors),
         "tracks": tracks,
         "failures": [asdict(failure) for failure in outcome.failures],
         "verify": {
@@ -173,13 +86,15 @@ def manifest_of(
             "frames_unchecked": outcome.unchecked,
         },
         "identity": dict(identity),
-        "safe": outcome.safe,
+        "notes": outcome.notes,
+        "safe": outcome.verdict,
     }
 
 
 def _track_record(
-    track: PlannedTrack, distances: list[float], drawing: Mapping[str, Any]
+    track: PlannedTrack, number: int, outcome: Outcome, drawing: Mapping[str, Any]
 ) -> dict[str, Any]:
+    distances = outcome.distances.get(number, [])
     without_network = track.action == "generate" and not drawing["weights_sha256"]
     return {
         "person": track.person,
@@ -192,6 +107,7 @@ def _track_record(
             if distances
             else None
         ),
+        "looks_not_comparable": outcome.not_comparable.get(number, 0),
     }
 
 
@@ -219,7 +135,20 @@ def read_manifest(output: Path) -> dict[str, Any] | None:
         data = json.loads(manifest_path(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return data if isinstance(data, dict) and data.get("version") == MANIFEST_VERSION else None
+    return data if isinstance(data, dict) and data.get("version") in _READABLE else None
+
+
+def is_as_safe_as_asked(record: Mapping[str, Any]) -> bool:
+    """Whether an output was checked, or was not to be, and no face is known to be left.
+
+    Args:
+        record: a manifest of any version.
+    """
+    safe = record["safe"]
+    if isinstance(safe, bool):  # version 1, which also called unchecked outputs safe
+        return safe
+    unwanted = not record["settings"]["check"]["verify"]
+    return bool(safe == "checked" or (safe == "not checked" and unwanted))
 
 
 def is_done(
@@ -242,7 +171,7 @@ def is_done(
         choices = record["generator"] == dict(drawing) and _comparable(
             record["settings"]
         ) == _comparable(settings)
-        return bool(same and whole and choices and record["safe"])
+        return bool(same and whole and choices and is_as_safe_as_asked(record))
     except (KeyError, TypeError):
         return False
 

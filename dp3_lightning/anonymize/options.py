@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dp3_lightning.checks import check_above, check_at_least, check_between, check_choice
+from dp3_lightning.faces import detector_named
 
 AudioPolicy = Literal["drop", "copy"]
 Precision = Literal["auto", "32", "bf16", "16"]
@@ -87,20 +88,25 @@ class CheckOptions:
     """Choose how the result is checked.
 
     Attributes:
-        verify: detect faces in the rendered frames; those not in the plan are blurred.
+        verify: detect faces in the rendered frames; what is not covered is blurred.
+        check_detector: what detects them: ``auto`` (of another family than the plan's, at full
+            resolution; the plan's own as well when a plan was given, which may have been edited),
+            ``same`` (the plan's own), or a detector by name.
         verify_score: score from which a face found there counts.
-        identity_check: compare drawn with real faces: ``auto`` when the recogniser is available,
-            ``required``, or ``off``.
+        identity_check: compare faces in the result with real ones: ``auto`` when the recogniser can
+            be had, ``required``, or ``off``.
         recogniser: ``sface`` (needs nothing further), or ``dlib`` (extra ``verify``).
-        identity_every: frames of a track from one comparison to the next.
-        identity_threshold: distance below which a drawn face counts as the real person; default:
-            the recogniser's.
+        identity_every: frames of a track from one comparison to the next; there are five at least,
+            where a track has as many frames.
+        identity_threshold: distance below which a face in the result counts as the real person;
+            default: the recogniser's.
 
     Raises:
         ValueError: a value out of range, named.
     """
 
     verify: bool = True
+    check_detector: str = "auto"
     verify_score: float = 0.5
     identity_check: Literal["auto", "required", "off"] = "auto"
     recogniser: Literal["sface", "dlib"] = "sface"
@@ -110,6 +116,8 @@ class CheckOptions:
     def __post_init__(self) -> None:
         check_choice(("auto", "required", "off"), identity_check=self.identity_check)
         check_choice(("sface", "dlib"), recogniser=self.recogniser)
+        if self.check_detector.lower() not in ("auto", "same"):
+            detector_named(self.check_detector)
         check_between(0, 1, verify_score=self.verify_score)
         check_at_least(1, identity_every=self.identity_every)
         if self.identity_threshold is not None:

@@ -5,69 +5,24 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existing, write_manifest
+from dp3_lightning.anonymize.pictures import read_picture as read_picture
+from dp3_lightning.anonymize.pictures import write_picture as write_picture
 from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import plan_picture
 from dp3_lightning.anonymize.pseudonyms import Pseudonyms
 from dp3_lightning.anonymize.renderers import people_of, renderer_for
-from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
-from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.anonymize.settings import (
+    Settings,
+    checking_detector,
+    detectors_record,
+    identity_record,
+    recogniser,
+)
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.faces.analysis import file_hash
-from dp3_lightning.structures import FaceDetector, UInt8Array
-from dp3_lightning.whole_files import replaced
-
-_QUALITY = {
-    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 95],
-}
-
-
-def read_picture(path: Path, deep_color: str = "convert") -> UInt8Array:
-    """Read a picture upright; ``(H, W, 3)`` uint8 RGB.
-
-    Args:
-        path: the file.
-        deep_color: what to do with more than 8 bits per colour: ``refuse`` or ``convert``.
-
-    Raises:
-        ValueError: it cannot be read, or its colours are refused.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8)  # by content: OpenCV dislikes some names
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    picture = cv2.imdecode(data, flags) if data.size else None
-    if picture is None:
-        raise ValueError(f"Cannot read {str(path)!r} as a picture: it is damaged, or none.")
-    if picture.dtype != np.uint8:
-        if deep_color == "refuse":
-            raise ValueError(
-                f"{str(path)!r} has more than 8 bits per colour, of which 8 would be left: allow "
-                "it with `--deep_color convert`."
-            )
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert picture is not None  # the same data a moment ago
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
-def write_picture(path: Path, picture: UInt8Array) -> None:
-    """Write a picture, all of it or nothing, with no metadata.
-
-    Raises:
-        ValueError: the suffix is no picture's.
-    """
-    suffix = path.suffix.lower()
-    try:
-        whole, data = cv2.imencode(suffix, picture[..., ::-1], _QUALITY.get(suffix, []))
-    except cv2.error:
-        whole = False
-    if not whole:
-        raise ValueError(f"Cannot write a picture as {path.suffix!r}: use .png or .jpg.")
-    with replaced(path) as partial:
-        partial.write_bytes(data.tobytes())
+from dp3_lightning.structures import FaceDetector
 
 
 def plan_of_picture(source: Path, settings: Settings, detector: FaceDetector) -> Plan:
@@ -85,8 +40,10 @@ def anonymize_picture(
 ) -> Outcome:
     """Anonymize one picture file; see :class:`~dp3_lightning.anonymize.video_job.VideoJob`."""
     refuse_existing(source, output, settings.output.overwrite)
-    picture = read_picture(source, settings.output.deep_color)
+    notes: list[str] = []
+    picture = read_picture(source, settings.output.deep_color, notes)
     sha256 = file_hash(source)
+    checker = checking_detector(settings.check, detector, plan is not None)
     if plan is None:
         plan = plan_picture(source, picture, detector, settings.plan)
     elif plan.sha256 != sha256:
@@ -96,25 +53,28 @@ def anonymize_picture(
     treatment = drawing.treatment or settings.render.fallback
     options = dataclasses.replace(settings.render, fallback=treatment, propagation="off")
     while True:
-        outcome = Outcome(n_frames=1)
+        outcome = Outcome(n_frames=1, is_verified=settings.check.verify, notes=notes)
         keyed = drawing.keyed(plan, settings.people)
         renderer = renderer_for(plan, drawing, styles, options, lambda _: picture, keyed=keyed)
         outcome.redraws = getattr(renderer, "redraws", {})
         rendered = renderer.render([picture], 0)
         outcome.n_drawn, outcome.failures = len(rendered.drawn), rendered.failures
+        hide_solid(rendered.frames, 0, plan)
         if settings.check.verify:
-            check = OutputCheck(plan, detector, settings.check.verify_score, treatment)
-            outcome.add_checked(check(rendered.frames, 0))
-        if embedder is None or drawing.generator is None:
+            drawn = drawing.generator is not None
+            check = OutputCheck(plan, checker, settings.check.verify_score, treatment, drawn)
+            outcome.add_checked(check(rendered.frames, 0, [picture]))
+        if embedder is None:
             break
-        outcome.add_distances(IdentityCheck(plan, embedder)([picture], rendered.frames, 0))
-        alike = outcome.alike(plan, embedder.threshold)
+        identity = IdentityCheck(plan, embedder)
+        outcome.add_distances(identity([picture], rendered.frames, 0))
+        outcome.add_not_comparable(identity.not_comparable)
+        alike = {} if drawing.treatment == "solid" else outcome.alike(plan, embedder.threshold)
         if not alike:
             break
-        plan = plan.with_blur(alike)
+        plan = plan.with_blur(alike, drawing.generator is None)
     outcome.people = people_of(renderer, plan)
     write_picture(output, rendered.frames[0])
-    identity = identity_record(embedder, why_not, drawing.generator is not None)
     record = manifest_of(
         plan,
         outcome,
@@ -124,7 +84,9 @@ def anonymize_picture(
         output_sha256=file_hash(output),
         drawing=drawing.describe(),
         settings=settings.recorded(),
-        identity=identity,
+        identity=identity_record(embedder, why_not),
+        detectors=detectors_record(plan, detector, checker if settings.check.verify else None),
+        pseudonyms=drawing.sources(plan, settings.people),
     )
     write_manifest(output, record)
     return outcome

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from dp3_lightning.whole_files import write_text
 
 PLAN_VERSION = 1
-Action = Literal["generate", "blur", "keep"]
+Action = Literal["generate", "blur", "solid", "keep"]
 Origin = Literal["detected", "filled", "padded", "edited"]
 _BOX_DECIMALS = 2  # a hundredth of a pixel
 
@@ -31,7 +31,7 @@ class PlannedTrack:
         start: index of the first frame.
         boxes: per frame ``(x0, y0, x1, y1)`` in pixels, float.
         origins: per frame, where the box is from.
-        action: ``generate``, ``blur``, or ``keep`` (the real face stays).
+        action: ``generate``, ``blur``, ``solid`` (black), or ``keep`` (the real face stays).
         reason: why, for ``blur`` and ``keep``; ``keep`` needs one.
     """
 
@@ -84,17 +84,21 @@ class Plan:
             if track.start <= frame < track.stop
         ]
 
-    def with_blur(self, alike: Mapping[int, float]) -> Plan:
-        """Return the plan with some tracks blurred.
+    def with_blur(self, alike: Mapping[int, float], without_network: bool = False) -> Plan:
+        """Return the plan with some tracks hidden more: drawn ones blurred, blurred ones black.
 
         Args:
-            alike: number of the track to the distance at which its drawn face was taken for the
-                real person.
+            alike: number of the track to the distance at which what was shown in its place was
+                taken for the real person.
+            without_network: whether nothing is drawn, so that ``generate`` means a treatment.
         """
         tracks = list(self.tracks)
         for number, distance in alike.items():
-            reason = f"the drawn face passed for the real person (distance {distance:.2f})"
-            tracks[number] = replace(tracks[number], action="blur", reason=reason)
+            drawn = tracks[number].action == "generate" and not without_network
+            what = "drawn" if drawn else "blurred"
+            reason = f"the {what} face passed for the real person (distance {distance:.2f})"
+            action: Action = "blur" if drawn else "solid"
+            tracks[number] = replace(tracks[number], action=action, reason=reason)
         return replace(self, tracks=tracks)
 
 

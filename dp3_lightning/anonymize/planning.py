@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dp3_lightning.anonymize.coverage import COVERED, covered_share
+from dp3_lightning.anonymize.damage import carried_through_damage
 from dp3_lightning.anonymize.people import SAME_FACE_IOU, link_by_face, name_by_place
 from dp3_lightning.anonymize.plan import Action, Origin, Plan, PlannedTrack
 from dp3_lightning.checks import check_above, check_at_least, check_between
@@ -29,6 +31,8 @@ from dp3_lightning.video import VideoReader
 _DRIFT = 0.5
 _DRIFT_OF_MOTION = 0.5
 _DRIFT_LIMIT = 0.3
+WEAK = "weak but lasting"
+_PATIENCE = 0.5  # seconds after a sudden change in which losing a face is put down to damage
 _MOVES_ON = 3  # frames for which a face is taken to move on as it did, beyond a track's ends
 
 
@@ -37,7 +41,9 @@ class PlanOptions:
     """How detections become tracks.
 
     Attributes:
-        start_score: a track needs one detection of at least this score.
+        start_score: a track needs one detection of at least this score to be drawn.
+        weak_frames: weaker tracks are blurred when they were detected in this many frames, or in
+            all frames of a shorter video, or of a picture; 0: they are left as they are.
         max_gap: seconds without a detection that are filled, and seconds that a track reaches
             before its first and after its last detection (not over a cut).
         reentry: seconds after which a face that is found again near where it was lost is somebody
@@ -51,6 +57,7 @@ class PlanOptions:
     """
 
     start_score: float = 0.5
+    weak_frames: int = 3
     max_gap: float = 0.5
     reentry: float = 2.0
     smooth_window: int = 9
@@ -58,7 +65,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         check_between(0, 1, start_score=self.start_score)
-        check_at_least(0, max_gap=self.max_gap, reentry=self.reentry)
+        check_at_least(0, max_gap=self.max_gap, reentry=self.reentry, weak_frames=self.weak_frames)
         check_at_least(1, smooth_window=self.smooth_window)
         check_above(0, min_generate_size=self.min_generate_size)
 
@@ -73,7 +80,8 @@ def plan_video(
 ) -> Plan:
     """Find every face of a video and decide what is done to it.
 
-    Detections of low score count inside a track that some frame is sure of. Gaps are filled from
+    Detections of low score count inside a track that some frame is sure of; tracks of low scores
+    alone are blurred when they last. Gaps are filled from
     both sides; tracks reach beyond their ends; nothing crosses a cut.
 
     Args:
@@ -81,7 +89,7 @@ def plan_video(
         detector: face detector; its own threshold is the low one.
         options: see :class:`PlanOptions`.
         cache: folder of the detector's answers; default: the user's cache.
-        progress: told the number of frames done.
+        progress: called with the number of frames done.
         embedder: recogniser by which a person keeps the label across cuts; without one, people get
             new labels at every cut.
 
@@ -92,7 +100,7 @@ def plan_video(
     options = options or PlanOptions()
     source = Path(path)
     with VideoReader(source) as reader:
-        rate = float(reader.average_rate)
+        rate, key_frames = float(reader.average_rate), reader.key_frames
     analysis = cached_analysis(source, detector, cache, lenient=True, progress=progress)
     failed = analysis.undetected
     if failed and len(failed) + len(analysis.lost) == analysis.n_frames:
@@ -102,6 +110,11 @@ def plan_video(
         with VideoReader(source) as reader:
             link_by_face(plan.tracks, reader, embedder)
         plan.settings["recogniser"] = embedder.name
+    patience = round(_PATIENCE * rate)
+    plan.tracks += carried_through_damage(
+        plan.tracks, analysis.jumps, key_frames, plan.n_frames, patience
+    )
+    plan.tracks.sort(key=lambda track: track.start)
     return plan
 
 
@@ -144,11 +157,18 @@ def _plan(
     breaks = sorted({*analysis.breaks, *analysis.lost, *(i + 1 for i in analysis.lost)})
     detections = analysis.detections(0, analysis.n_frames)
     found = link_detections(detections, breaks, max_gap=gap)
-    sure = [track for track in found if _best_score(track, analysis) >= options.start_score]
-    tracks = [
-        _planned(track, breaks, gap, rate, analysis.n_frames, options)
-        for track in sorted(sure, key=lambda t: t.start)
-    ]
+    scores = {id(track): _best_score(track, analysis) for track in found}
+    sure = [track for track in found if scores[id(track)] >= options.start_score]
+    tracks = [planned_track(track, breaks, gap, rate, analysis.n_frames, options) for track in sure]
+    for track in found:
+        is_weak = scores[id(track)] < options.start_score
+        if is_weak and lasts(track, analysis.n_frames, options):
+            weak = planned_track(track, breaks, gap, rate, analysis.n_frames, options)
+            if not _explained(track, tracks):
+                weak.action = "blur"
+                weak.reason = f"{WEAK}: best score {scores[id(track)]:.2f}"
+                tracks.append(weak)
+    tracks.sort(key=lambda t: t.start)
     name_by_place(tracks, round(options.reentry * rate), analysis.breaks)
     plan = Plan(
         video=source.name,
@@ -165,6 +185,22 @@ def _plan(
     return plan
 
 
+def lasts(track: Track, n_frames: int, options: PlanOptions) -> bool:
+    """Whether a weak track was detected in enough frames to be somebody."""
+    enough = min(options.weak_frames, n_frames)
+    return enough > 0 and int(track.detected.sum()) >= enough
+
+
+def _explained(track: Track, others: Sequence[PlannedTrack]) -> bool:
+    """Whether planned tracks cover every detection of a track: parts of a face, found twice."""
+    for offset in np.flatnonzero(track.detected):
+        frame = track.start + int(offset)
+        around = [t.boxes[frame - t.start] for t in others if t.start <= frame < t.stop]
+        if covered_share(track.boxes[offset], around) < COVERED:
+            return False
+    return True
+
+
 def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     best = 0.0
     for offset in np.flatnonzero(track.detected):
@@ -174,7 +210,7 @@ def _best_score(track: Track, analysis: VideoAnalysis) -> float:
     return best
 
 
-def _planned(
+def planned_track(
     track: Track,
     breaks: Sequence[int],
     gap: int,
@@ -254,6 +290,7 @@ def _ignored(plan: Plan, analysis: VideoAnalysis) -> dict[int, list[list[float]]
         planned = np.array([box for _, box in plan.boxes_at(frame)]).reshape(-1, 4)
         for face in faces:
             overlap = pairwise_iou(np.array([face[:4]]), planned)
-            if not len(planned) or overlap.max() < SAME_FACE_IOU:
+            alone = not len(planned) or overlap.max() < SAME_FACE_IOU
+            if alone and covered_share(face[:4], planned.tolist()) < COVERED:
                 ignored.setdefault(frame, []).append([round(v, 3) for v in face])
     return ignored

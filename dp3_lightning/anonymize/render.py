@@ -6,6 +6,7 @@ not a number, the blur is what remains.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +28,8 @@ from dp3_lightning.anonymize.propagation import (
 from dp3_lightning.anonymize.rendered import Failure, Rendered
 from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.faces.composite import blend_outwards
-from dp3_lightning.faces.obscure import Treatment, obscure
+from dp3_lightning.faces.feather import pixel_region
+from dp3_lightning.faces.obscure import Treatment, fill_from_around, obscure
 from dp3_lightning.faces.resample import cut_window
 from dp3_lightning.generators import GeneratorAdapter
 from dp3_lightning.optical_flow import DISFlow, FlowEstimator
@@ -218,7 +220,11 @@ class FaceRenderer:
             result.failures.append(Failure(start, track.person, reason, blurred=False))
             run.motion = Motion(list(range(stop - start)))
         for key in run.motion.keys:
-            run.safe[key] = crop(result.frames[start + key - first], start + key)
+            frame = result.frames[start + key - first]
+            box = geometry.boxes[start + key - track.start].tolist()
+            # The crop's kernel looks over the edge of the hole, where the blurred face would be.
+            with _without_face(frame, box):
+                run.safe[key] = crop(frame, start + key)
         return run
 
     def _carry(
@@ -265,3 +271,19 @@ class FaceRenderer:
         except Exception as error:  # fail closed: the blur stays
             reason = f"pasting failed: {type(error).__name__}: {error}"
             result.failures.append(Failure(index, run.track.person, reason))
+
+
+@contextlib.contextmanager
+def _without_face(frame: UInt8Array, box: Sequence[float]) -> Iterator[None]:
+    """Show a frame without a face, of which only what surrounds it may be drawn from."""
+    region = pixel_region(box, frame.shape[:2])
+    if region is None:
+        yield
+        return
+    x0, y0, x1, y1 = region
+    blurred = frame[y0:y1, x0:x1].copy()
+    fill_from_around(frame, box)
+    try:
+        yield
+    finally:
+        frame[y0:y1, x0:x1] = blurred

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dp3_lightning.anonymize.options import CheckOptions, OutputOptions, PersonOptions
+from dp3_lightning.anonymize.plan import Plan
 from dp3_lightning.anonymize.planning import PlanOptions
 from dp3_lightning.anonymize.render import RenderOptions
 from dp3_lightning.assets import AssetUnavailableError, asset_path
+from dp3_lightning.faces import UnionDetector, detector_named
+from dp3_lightning.faces.choice import describe_detector, detector_of_another_family
 from dp3_lightning.faces.embedder import DlibEmbedder, FaceEmbedder
 from dp3_lightning.faces.sface import SFaceEmbedder
+from dp3_lightning.structures import FaceDetector
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,51 @@ def recogniser(check: CheckOptions) -> tuple[FaceEmbedder | None, str]:
     return embedder, ""
 
 
-def identity_record(
-    embedder: FaceEmbedder | None, why_not: str, faces_are_drawn: bool
+def checking_detector(
+    check: CheckOptions, detector: FaceDetector, plan_was_given: bool = False
+) -> FaceDetector:
+    """Return what looks for faces in the result.
+
+    Args:
+        check: the user's choice.
+        detector: of the plan.
+        plan_was_given: whether the plan was read from a file. It may have been edited, so that its
+            own detector has something to find, too.
+    """
+    choice = check.check_detector.lower()
+    if choice == "same":
+        return detector
+    if choice != "auto":
+        return detector_named(choice)
+    other = detector_of_another_family(detector)
+    return UnionDetector([other, detector]) if plan_was_given else other
+
+
+def detectors_record(
+    plan: Plan, detector: FaceDetector, checker: FaceDetector | None
 ) -> dict[str, Any]:
+    """Return what the manifest says of the detectors of both passes.
+
+    Args:
+        plan: as rendered; it knows which detector it was made with.
+        detector: of this run.
+        checker: of the check; None when there was none.
+    """
+    made_with = plan.settings.get("detector", detector.name)
+    same = made_with == detector.name
+    return {
+        "plan": describe_detector(detector, plan.size) if same else {"name": made_with},
+        "check": None if checker is None else describe_detector(checker, plan.size),
+    }
+
+
+def identity_record(embedder: FaceEmbedder | None, why_not: str) -> dict[str, Any]:
     """Describe the identity check for the manifest: its recogniser, or why it was skipped."""
     if embedder is None:
         return {"skipped": why_not}
-    if not faces_are_drawn:
-        return {"skipped": "no faces are drawn"}
     return {
         "recogniser": embedder.name,
+        "models_sha256": dict(getattr(embedder, "files", {})),
         "threshold": embedder.threshold,
         "evidence": getattr(embedder, "evidence", None),
     }

@@ -12,28 +12,29 @@ import numpy as np
 
 from dp3_lightning.anonymize.compat import as_detected
 from dp3_lightning.anonymize.drawing import Drawing
+from dp3_lightning.anonymize.encoding import Encoding
+from dp3_lightning.anonymize.found_tracks import found_tracks
 from dp3_lightning.anonymize.manifest import (
     Outcome,
     manifest_of,
     refuse_existing,
     write_manifest,
 )
-from dp3_lightning.anonymize.options import OutputOptions
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.planning import plan_video
 from dp3_lightning.anonymize.renderers import Renderer, people_of, renderer_for
-from dp3_lightning.anonymize.settings import Settings, identity_record, recogniser
-from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck
+from dp3_lightning.anonymize.settings import (
+    Settings,
+    checking_detector,
+    detectors_record,
+    identity_record,
+    recogniser,
+)
+from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.structures import FaceDetector, UInt8Array
-from dp3_lightning.video import (
-    FrameUnavailableError,
-    VideoReader,
-    join_stretches,
-    write_gif,
-    write_video,
-)
+from dp3_lightning.video import FrameUnavailableError, VideoReader
 
 # Decoded frames that are held at a time, real and rendered together.
 _MEMORY = 256 * 2**20
@@ -51,7 +52,8 @@ class VideoJob:
         output: target; its folder must exist.
         drawing: how faces are drawn.
         settings: see :class:`Settings`.
-        detector: face detector, of both passes.
+        detector: face detector of the plan; the check takes another one, see
+            :class:`~dp3_lightning.anonymize.CheckOptions`.
         plan: a plan that was made before; default: make one.
         cache: folder of the detector's answers; default: the user's cache.
         progress: told about every pass.
@@ -80,7 +82,7 @@ class VideoJob:
         self.progress: Progress = progress or (lambda stage, done, total: None)
         refuse_existing(source, output, settings.output.overwrite)
         self.reader = VideoReader(source)
-        _check_colors(self.reader, settings.output)
+        self.encoding = Encoding(self.reader, output, settings.output)
         self.sha256 = file_hash(source)
         if plan is not None and plan.sha256 != self.sha256:
             raise ValueError(
@@ -88,6 +90,7 @@ class VideoJob:
                 "plan fits the very video it was made from."
             )
         self.given_plan = plan
+        self.checker = checking_detector(settings.check, detector, plan is not None)
         self.embedder, self.no_identity = recogniser(settings.check)
         self.outcome = Outcome()
         self._lost_now: set[int] = set()  # not decoded in pass 2
@@ -97,7 +100,11 @@ class VideoJob:
         private = self.settings.people.pseudonym_key or ""
         workspace = Workspace(self.output, self._run_key(), private)
         try:
+            self.encoding.try_out(workspace.folder)
             return self._run_in(workspace)
+        except BaseException:
+            workspace.remove_if_unused()
+            raise
         finally:
             workspace.close()
 
@@ -105,28 +112,61 @@ class VideoJob:
         # As the file has it, rounding included: a run that goes on must find the same plan.
         plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
         redraws: dict[str, int] = {}
+        found: list[tuple[int, list[float]]] | None = None  # by the first check
         # A drawn face that passes for the real person is drawn anew a few times, where drawing
         # finds somebody else, and then blurred, which can go on only until every track is.
         while True:
-            people = self.settings.people
-            self.styles = self.drawing.styles(plan, people, workspace.secret, redraws)
-            self.outcome = Outcome(n_frames=len(self.reader), missing_tail=self.reader.missing_tail)
+            labels = self.settings.people
+            self.styles = self.drawing.styles(plan, labels, workspace.secret, redraws)
+            self.outcome = Outcome(
+                n_frames=len(self.reader),
+                missing_tail=self.reader.missing_tail,
+                is_verified=self.settings.check.verify,
+                notes=self.encoding.notes,
+            )
             self._render(plan, workspace)
-            alike = self.outcome.alike(plan, self.embedder.threshold) if self.embedder else {}
+            if found is None:  # once: a face that is there in some frames is there between them
+                found = self.outcome.blurred
+                more = self._missed(plan)
+                if more:
+                    tracks = [*plan.tracks, *more]
+                    plan = workspace.keep_plan(dataclasses.replace(plan, tracks=tracks))
+                    continue
+            alike = self._alike(plan)
             if not alike:
                 break
-            again = {plan.tracks[number].person for number in alike}
+            drawn = [n for n in alike if plan.tracks[n].action == "generate"]
+            again = {plan.tracks[number].person for number in drawn}
             again = {person for person in again if redraws.get(person, 0) < self.drawing.redraws}
             redraws |= {person: redraws.get(person, 0) + 1 for person in again}
-            blurred = {n: d for n, d in alike.items() if plan.tracks[n].person not in again}
+            blurred = {
+                n: d
+                for n, d in alike.items()
+                if n not in drawn or plan.tracks[n].person not in again
+            }
             if blurred:
-                plan = workspace.keep_plan(plan.with_blur(blurred))
+                no_network = self.drawing.generator is None
+                plan = workspace.keep_plan(plan.with_blur(blurred, no_network))
+        earlier = [entry for entry in found if entry not in self.outcome.blurred]
+        self.outcome.blurred = sorted([*earlier, *self.outcome.blurred])
         for person, times in redraws.items():
             self.outcome.redraws[person] = self.outcome.redraws.get(person, 0) + times
-        drawn = {track.person for track in plan.tracks if track.action == "generate"}
-        self.outcome.people = {n: p for n, p in workspace.people().items() if n in drawn}
+        people = {track.person for track in plan.tracks if track.action == "generate"}
+        self.outcome.people = {n: p for n, p in workspace.people().items() if n in people}
         self._finish(plan, workspace)
         return self.outcome
+
+    def _missed(self, plan: Plan) -> list[PlannedTrack]:
+        """Return tracks of faces that the plan missed; none where blurring does not help."""
+        if self.outcome.unresolved:
+            return []
+        rate = float(self.reader.average_rate)
+        return found_tracks(plan, self.outcome.blurred, rate, self.settings.plan)
+
+    def _alike(self, plan: Plan) -> dict[int, float]:
+        if self.embedder is None or self.drawing.treatment == "solid":
+            return {}  # black shows nobody
+        return self.outcome.alike(plan, self.embedder.threshold)
 
     def _run_key(self) -> str:
         given = None if self.given_plan is None else dataclasses.asdict(self.given_plan)
@@ -137,6 +177,7 @@ class VideoJob:
                 self.settings.recorded(),
                 given,
                 self.detector.name,
+                self.checker.name,
                 self.output.suffix,
             ]
         )
@@ -179,31 +220,12 @@ class VideoJob:
                 part = Outcome(redraws=dict(getattr(renderer, "redraws", {})))
                 before = workspace.stretch(number - 1) if number else None
                 frames = self._rendered(renderer, start, stop, part, before)
-                self._write_stretch(workspace.stretch(number), frames, start, stop)
+                self.encoding.write_stretch(workspace.stretch(number), frames, start, stop)
                 record = part.as_dict()
                 workspace.keep_record(number, key, record)
             self.outcome.add(Outcome.from_dict(record))
             self.stretches.append(workspace.stretch(number))
             self.progress("render", stop, total)
-
-    def _write_stretch(
-        self, path: Path, frames: Iterator[UInt8Array], start: int, stop: int
-    ) -> None:
-        output = self.settings.output
-        gif = self.output.suffix.lower() == ".gif"  # encoded at the end, from lossless stretches
-        write_video(
-            path,
-            frames,
-            self.reader.average_rate,
-            codec=output.codec_for(self.output),
-            crf=output.crf,
-            lossless=gif,
-            pts=self.reader.pts[start:stop],
-            time_base=self.reader.time_base,
-            tags=self.reader.tags.for_yuv(),
-            pix_fmt=_pixel_format(self.reader),
-            encoder_options={**_container_options(self.output), **output.encoder_options},
-        )
 
     def _rendered(
         self,
@@ -222,12 +244,13 @@ class VideoJob:
         length = min(max(_MEMORY // (6 * height * width), _LEAST_FRAMES), _MOST_FRAMES)
         check = OutputCheck(
             renderer.plan,
-            self.detector,
+            self.checker,
             self.settings.check.verify_score,
             renderer.options.fallback,
+            self.drawing.generator is not None,
         )
         identity = None
-        if self.embedder is not None and self.drawing.generator is not None:
+        if self.embedder is not None:
             every = self.settings.check.identity_every
             identity = IdentityCheck(renderer.plan, self.embedder, every)
         shared: UInt8Array | None = None
@@ -242,8 +265,9 @@ class VideoJob:
             part.n_drawn += sum(index < end for index in rendered.drawn)
             part.n_carried += sum(index < end for index in rendered.carried)
             part.failures += [f for f in rendered.failures if f.frame < end]
+            hide_solid(frames, first, renderer.plan)
             if self.settings.check.verify:
-                part.add_checked(check(frames, first))
+                part.add_checked(check(frames, first, real[: end - first]))
             if identity is not None:
                 part.add_distances(identity(real[: end - first], frames, first))
             for index, frame in enumerate(frames, start=first):
@@ -253,6 +277,8 @@ class VideoJob:
                 last = frame
                 yield frame
             self.progress("render", end, len(self.reader))
+        if identity is not None:
+            part.add_not_comparable(identity.not_comparable)
 
     def _real(self, index: int) -> UInt8Array:
         try:
@@ -262,19 +288,8 @@ class VideoJob:
             return np.zeros((*self.reader.size, 3), np.uint8)
 
     def _finish(self, plan: Plan, workspace: Workspace) -> None:
-        sound = self.source if self.settings.output.audio == "copy" else None
-        pts, time_base = self.reader.pts, self.reader.time_base
         joined = workspace.folder / f"joined{self.output.suffix}"
-        if self.output.suffix.lower() == ".gif":
-            write_gif(joined, self.stretches, self.reader.times)
-        else:
-            join_stretches(joined, self.stretches, pts, time_base, sound)
-        written = len(VideoReader(joined))
-        if written != len(self.reader):
-            raise ValueError(
-                f"{str(self.output)!r} would have {written} frames instead of {len(self.reader)}: "
-                "choose another suffix (.mp4, .mkv)."
-            )
+        self.encoding.join(joined, self.stretches)
         record = manifest_of(
             plan,
             self.outcome,
@@ -284,9 +299,11 @@ class VideoJob:
             output_sha256=file_hash(joined),
             drawing=self.drawing.describe(),
             settings=self.settings.recorded(),
-            identity=identity_record(
-                self.embedder, self.no_identity, self.drawing.generator is not None
+            identity=identity_record(self.embedder, self.no_identity),
+            detectors=detectors_record(
+                plan, self.detector, self.checker if self.settings.check.verify else None
             ),
+            pseudonyms=self.drawing.sources(plan, self.settings.people),
         )
         # The record first: an output without one could not be told from somebody else's file.
         write_manifest(self.output, record)
@@ -309,31 +326,3 @@ def _slice(plan: Plan, start: int, stop: int) -> list[Any]:
         for track in plan.tracks
         if track.start < stop and track.stop > start
     ]
-
-
-def _check_colors(reader: VideoReader, output: OutputOptions) -> None:
-    if reader.bit_depth <= 8:
-        return
-    kind = f"{str(reader.path)!r} has {reader.bit_depth} bits per colour ({reader.pixel_format})"
-    if reader.tags.high_dynamic_range:
-        raise ValueError(
-            f"{kind} and high dynamic range, which 8 bits cannot hold: convert it to standard "
-            "dynamic range (BT.709) first."
-        )
-    if output.deep_color == "refuse":
-        raise ValueError(f"{kind}, of which 8 would be left: allow it with `--deep_color convert`.")
-
-
-def _container_options(output: Path) -> dict[str, str]:
-    """Options of the encoder that a container needs: AVI has no times of its own to reorder by."""
-    return {"bf": "0"} if output.suffix.lower() == ".avi" else {}
-
-
-def _pixel_format(reader: VideoReader) -> str | None:
-    """Chroma resolution of the source where 8-bit encoders have it; None for the default."""
-    width = reader.size[1]
-    name = reader.pixel_format.replace("yuvj", "yuv")
-    for kind in ("yuv444p", "yuv422p"):
-        if name.startswith(kind) and not (kind == "yuv422p" and width % 2):
-            return kind
-    return None

@@ -27,6 +27,8 @@ from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.whole_files import replaced, write_json
 
+_STATE = "run.json"
+
 
 def digest_of(data: Any) -> str:
     """Return the SHA-256 of plain data."""
@@ -55,7 +57,7 @@ class Workspace:
         self.folder = output.with_name(f".{output.name}.dp3work")
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = _locked_folder(self.folder)
-        state = self.folder / "run.json"
+        state = self.folder / _STATE
         known = _read_json(state)
         if known is None or known.get("run_key") != run_key or not _fits(known, private):
             for path in self.folder.iterdir():
@@ -118,6 +120,11 @@ class Workspace:
         """Delete the folder: the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
+
+    def remove_if_unused(self) -> None:
+        """Delete the folder when there is nothing in it yet that a later run could go on from."""
+        if [path.name for path in self.folder.iterdir()] == [_STATE]:
+            self.remove()
 
     def close(self) -> None:
         """Unlock the folder for other runs; its content stays."""

@@ -7,6 +7,7 @@ from dp3_lightning.callbacks.final_checkpoint import FinalCheckpoint
 from dp3_lightning.callbacks.fit_report import FitReport
 from dp3_lightning.callbacks.flow_consistency import FlowConsistencyLoss
 from dp3_lightning.callbacks.identity import IdentityLoss
+from dp3_lightning.callbacks.interruption import InterruptCheckpoint
 from dp3_lightning.callbacks.latent_anchor import LatentAnchorLoss
 from dp3_lightning.callbacks.latent_diversity import LatentDiversityLoss
 from dp3_lightning.callbacks.perceptual import PerceptualLoss
@@ -21,6 +22,7 @@ __all__ = [
     "FitReport",
     "FlowConsistencyLoss",
     "IdentityLoss",
+    "InterruptCheckpoint",
     "LatentAnchorLoss",
     "LatentDiversityLoss",
     "LossCallback",

@@ -28,5 +28,5 @@ class FinalCheckpoint(Callback):
             last = Path(callback.last_model_path)
             if trainer.is_global_zero and last.is_symlink():
                 last.unlink()  # `save_last: link`: what it points to is another checkpoint
-            trainer.save_checkpoint(last)
+            trainer.save_checkpoint(last, weights_only=False)
             callback._last_global_step_saved = trainer.global_step

@@ -16,7 +16,7 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
-from dp3_lightning.data.leaks import refuse_leak, video_key
+from dp3_lightning.data.leaks import part_key, refuse_leak
 from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
 from dp3_lightning.data.splits import SPLITS, assign_groups, fixed_splits, time_span
@@ -267,7 +267,7 @@ class VideoClipDataModule(LightningDataModule):
         return {
             "split_by": self.split_by,
             "fractions": dict(self.fractions),
-            "trained": [video_key(videos[index]) for index in used],
+            "trained": [list(part_key(videos[index])) for index in used],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

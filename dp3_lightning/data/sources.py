@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.data.splits import SPLITS
 from dp3_lightning.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-_MANIFEST_KEYS = {"path", "identity", "split", "start", "end"}
+_SECONDS = ("start", "end")
+_MANIFEST_KEYS = {"path", "identity", "split", *_SECONDS}
+_MANIFESTS = (".jsonl", ".csv")
+_LISTS = (".json", ".tsv", ".txt", ".yaml", ".yml", ".ndjson", ".xlsx")
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ def find_videos(
     Args:
         source: a video, a folder (searched recursively, hidden files left out; the first folder
             level names the group, so ``person/clip.mp4`` keeps a person together), a ``.jsonl``
-            manifest with one object per line (``path`` relative to the manifest, optional
-            ``identity``, ``split``, ``start`` and ``end`` in seconds), the name of a sample asset,
-            or a list of these.
+            manifest with one object per line, or a ``.csv`` manifest with a header (``path``
+            relative to the manifest, optional ``identity``, ``split``, ``start`` and ``end`` in
+            seconds), the name of a sample asset, or a list of these.
         stills: take pictures from folders too, as videos of one frame.
 
     Returns:
@@ -79,8 +83,13 @@ def _find(source: str | Path | Sequence[str | Path], suffixes: frozenset[str]) -
     path = Path(source).expanduser()
     if path.is_dir():
         return _from_folder(path, suffixes)
-    if path.suffix == ".jsonl" and path.is_file():
+    if path.suffix.lower() in _MANIFESTS and path.is_file():
         return _from_manifest(path)
+    if path.suffix.lower() in _LISTS and path.is_file():
+        raise ValueError(
+            f"{str(path)!r} is no video, and lists of videos are .jsonl (one object per line) or "
+            ".csv (with a header): `path`, and optionally `identity`, `split`, `start`, `end`."
+        )
     if path.is_file():
         return [VideoSource(path, group=path.stem)]
     if _is_asset(str(source)):
@@ -129,25 +138,49 @@ def _from_folder(folder: Path, suffixes: frozenset[str]) -> list[VideoSource]:
 
 
 def _from_manifest(manifest: Path) -> list[VideoSource]:
-    videos = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            videos.append(_manifest_row(manifest, number, line))
+    rows = _csv_rows if manifest.suffix.lower() == ".csv" else _json_rows
+    videos = [_manifest_row(manifest, row, where) for row, where in rows(manifest)]
     if not videos:
         raise ValueError(f"The manifest {str(manifest)!r} lists no video.")
     return videos
 
 
-def _manifest_row(manifest: Path, number: int, line: str) -> VideoSource:
-    where = f"line {number} of {str(manifest)!r}"
+def _json_rows(manifest: Path) -> Iterator[tuple[Any, str]]:
+    """Yield what every line holds, and how to name the line in an error."""
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"line {number} of {str(manifest)!r}"
+        try:
+            yield json.loads(line), where
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Expected a JSON object in {where}: {error}.") from error
+
+
+def _csv_rows(manifest: Path) -> Iterator[tuple[Any, str]]:
+    """Yield rows as JSON would hold them: numbers for seconds, nothing for an empty cell."""
+    with manifest.open(encoding="utf-8-sig", newline="") as stream:
+        for row in (reader := csv.DictReader(stream)):
+            where = f"line {reader.line_num} of {str(manifest)!r}"
+            cells = {str(key).strip(): value for key, value in row.items() if value}
+            yield (
+                {key: _number(value) if key in _SECONDS else value for key, value in cells.items()},
+                where,
+            )
+
+
+def _number(text: str) -> float | str:
     try:
-        row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Expected a JSON object in {where}: {error}.") from error
+        return float(text)
+    except ValueError:
+        return text  # refused by name where it is used
+
+
+def _manifest_row(manifest: Path, row: Any, where: str) -> VideoSource:
     if not isinstance(row, dict) or "path" not in row or set(row) - _MANIFEST_KEYS:
         raise ValueError(
-            f"Expected an object with `path` and optionally {sorted(_MANIFEST_KEYS - {'path'})} in "
-            f"{where}, got {line.strip()[:120]!r}."
+            f"Expected `path` and optionally {sorted(_MANIFEST_KEYS - {'path'})} in {where}, got "
+            f"{str(row)[:120]!r}."
         )
     path = manifest.parent / str(row["path"])
     if not path.is_file():

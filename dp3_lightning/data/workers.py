@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import cv2
 import torch
@@ -31,7 +32,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
 
 
 def limit_worker_threads(worker: int) -> None:
-    """Keep a loader worker to one thread; the workers are the parallelism."""
+    """Keep a loader worker to one thread; the workers are the parallelism.
+
+    Ctrl-C reaches every process of a terminal: the main one decides when it ends its workers.
+    """
     del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

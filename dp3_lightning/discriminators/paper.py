@@ -1,4 +1,4 @@
-"""Score pictures with the small discriminator of the DeepPrivacy3 proposal."""
+"""The small discriminator of the DeepPrivacy3 proposal: convolutions, batch norm, dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _SLOPE = 0.2
 
 
 class PaperDiscriminator(nn.Module):
-    """Score pictures alone by strided convolutions, LeakyReLU, dropout and one dense layer.
+    """Strided convolutions, batch norm, LeakyReLU, dropout, one dense layer.
+
+    It sees the picture alone. The first layer has no batch norm, as in DCGAN (Radford et al. 2016):
+    the colours of single pictures must count. The proposal does not say which layers have it. Real
+    and generated pictures are normalised apart, each by the batch it comes in.
 
     Args:
         image_size: side of the pictures in pixels, a power of two of at least 16.
@@ -40,6 +44,7 @@ class PaperDiscriminator(nn.Module):
         for here, there in pairwise(widths):
             layers += [
                 nn.Conv2d(here, there, 4, stride=2, padding=1),
+                *([nn.BatchNorm2d(there)] if layers else []),
                 nn.LeakyReLU(_SLOPE),
                 nn.Dropout2d(dropout),
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from torchmetrics.functional.image import (
 )
 
 from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.evaluation.identity import TrackEmbeddings, identity_figures
+from dp3_lightning.evaluation.identity import TrackEmbeddings, flicker_figure, identity_figures
+from dp3_lightning.evaluation.meshes import mesh_figures
 from dp3_lightning.evaluation.tools import Tools
 from dp3_lightning.evaluation.views import VIEW, FaceView, face_views
 from dp3_lightning.evaluation.watching import FacesOfFrames, Watched, watch
 from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.metrics import (
+    PictureFeatures,
+    average_precision,
     correlation,
     detection_auc,
     flicker,
@@ -31,13 +34,16 @@ from dp3_lightning.metrics import (
     head_pose,
     high_frequency_share,
     kernel_distance,
+    kernel_distance_interval,
     mouth_opening,
     perceptual_difference,
+    seam_visibility,
     sharpness,
     total_variation,
+    touched_region,
     warping_errors,
 )
-from dp3_lightning.structures import FloatArray
+from dp3_lightning.structures import Detection, FloatArray
 from dp3_lightning.video import VideoReader
 
 _RING = 16 / VIEW  # of the view: the width of the ring around the face
@@ -131,9 +137,10 @@ def _figures(view: FaceView, seen: Watched, tools: Tools) -> FaceFigures:
         **_leaks(after, before, view, tools),
         **_utility(seen, view, tools),
     }
+    if seen.meshes is not None:
+        values |= mesh_figures(seen.meshes)
     if tools.features is not None and features is not None:
-        values[tools.features.frechet] = frechet_distance(*features)
-        values[tools.features.kernel] = kernel_distance(*features)
+        values |= _distributions(features, tools.features)
     if tools.fake_detector is not None:
         scores = [
             torch.cat([tools.fake_detector(b) for b in _batches(clip)]).double().cpu().numpy()
@@ -142,8 +149,24 @@ def _figures(view: FaceView, seen: Watched, tools: Tools) -> FaceFigures:
         values["detector AUC"] = detection_auc(*scores)
     if tools.embedder is not None and embeddings is not None:
         values |= identity_figures(embeddings, tools.embedder.threshold)
+        values["identity flicker"] = flicker_figure(seen.following)
     span = (view.first, view.first + len(view) - 1)
     return FaceFigures(view.person, span, values, embeddings, features)
+
+
+def _distributions(
+    features: tuple[FloatArray, FloatArray], by: PictureFeatures
+) -> dict[str, float]:
+    """Distances of the features of output and original, with the interval of the kernel's."""
+    low, high = kernel_distance_interval(*features)
+    values = {
+        by.kernel: kernel_distance(*features),
+        f"{by.kernel}, low": low,
+        f"{by.kernel}, high": high,
+    }
+    if len(features[0]) > features[0].shape[1]:  # else the covariances have not full rank
+        values[by.frechet] = frechet_distance(*features)
+    return values
 
 
 def _temporal(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str, float]:
@@ -176,7 +199,13 @@ def _quality(made: Tensor, real: Tensor, view: FaceView) -> dict[str, float]:
         "high frequencies": high_frequency_share,
         "total variation": total_variation,
     }
-    return {name: _share(f(made, inside), f(real, inside)) for name, f in figures.items()}
+    values = {name: _share(f(made, inside), f(real, inside)) for name, f in figures.items()}
+    border = touched_region(made, real)
+    values["seam"] = _share(seam_visibility(made, border), seam_visibility(real, border))
+    scale = (view.windows[:, 2] - view.windows[:, 0]) / VIEW
+    sides = (view.boxes[:, 2:] - view.boxes[:, :2]).max(axis=1)
+    values["face size"] = float(np.median(sides * scale))
+    return values
 
 
 def _share(value: float, of: float) -> float:
@@ -209,6 +238,14 @@ def _leaks(made: Tensor, real: Tensor, view: FaceView, tools: Tools) -> dict[str
     return values
 
 
+def _where_found(
+    faces: Sequence[tuple[Detection | None, Detection | None]],
+) -> tuple[list[list[Detection]], list[list[Detection]]]:
+    """Original and output, of the frames in which the original's face is found."""
+    known = [(before, after) for before, after in faces if before is not None]
+    return [[before] for before, _ in known], [[] if a is None else [a] for _, a in known]
+
+
 def _utility(seen: Watched, view: FaceView, tools: Tools) -> dict[str, float]:
     boxes = view.boxes.tolist()
     found: list[bool] = []
@@ -225,6 +262,7 @@ def _utility(seen: Watched, view: FaceView, tools: Tools) -> dict[str, float]:
             poses.append(float(np.abs(angles[0] - angles[1]).mean()))
     return {
         "face found": float(np.mean(found)),
+        "detections kept": average_precision(*_where_found(seen.faces)),
         "landmark error": float(np.mean(errors)) if errors else math.nan,
         "pose error": float(np.mean(poses)) if poses else math.nan,
         "mouth correlation": correlation(

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp3_lightning.evaluation.views import VIEW, FaceView
 from dp3_lightning.faces.embedder import FaceEmbedder
-from dp3_lightning.metrics import identity_stability
+from dp3_lightning.metrics import identity_flicker, identity_stability
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 _EMBEDDED = 24  # frames of a track, spread
@@ -55,15 +55,43 @@ def embed_frame(
     Returns:
         Three embeddings ``(D,)``; None where one of them is missing or not finite.
     """
-    scale = (view.windows[index][2] - view.windows[index][0]) / VIEW
-    corner = np.tile(view.windows[index][:2], 2)
-    box = (view.boxes[index] * scale + corner).tolist()
+    box = _frame_box(view, index)
     hidden = pair[0].copy()
     x0, y0, x1, y1 = (max(round(v), 0) for v in box)
     hidden[y0:y1, x0:x1] = 0
     found = [embedder(frame, box) for frame in (*pair, hidden)]
     known = [row for row in found if row is not None and np.isfinite(row).all()]
     return known if len(known) == len(found) else None
+
+
+def embed_pair(
+    pair: tuple[UInt8Array, UInt8Array], view: FaceView, index: int, embedder: FaceEmbedder
+) -> tuple[FloatArray, FloatArray] | None:
+    """Embed the real face and the drawn one; see :func:`embed_frame`."""
+    real, made = (embedder(frame, _frame_box(view, index)) for frame in pair)
+    if real is None or made is None or not np.isfinite([real, made]).all():
+        return None
+    return real, made
+
+
+def _frame_box(view: FaceView, index: int) -> list[float]:
+    scale = (view.windows[index][2] - view.windows[index][0]) / VIEW
+    box: list[float] = (view.boxes[index] * scale + np.tile(view.windows[index][:2], 2)).tolist()
+    return box
+
+
+def flicker_figure(pairs: Sequence[tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]]) -> float:
+    """Return the flicker of identity, of the original's; NaN without pairs of frames.
+
+    Args:
+        pairs: embeddings ``(real, made)`` of a frame and of the one after it.
+    """
+    if not pairs:
+        return math.nan
+    real, made = (
+        (np.array([a[k] for a, _ in pairs]), np.array([b[k] for _, b in pairs])) for k in (0, 1)
+    )
+    return identity_flicker(*made, original=real)
 
 
 def track_embeddings(rows: Sequence[Sequence[FloatArray]]) -> TrackEmbeddings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from dp3_lightning.metrics import MOTION_SIGNALS
+
 Better = Literal["lower", "higher", "one", "neither"]  # one: as the original, 1
 
 
@@ -44,11 +46,19 @@ MEANING = {
     "high frequencies": Meaning("share of contrast in details, relative to the original", "one"),
     "total variation": Meaning("total variation of the face, relative to the original", "one"),
     "FID": Meaning("distance of Inception feature distributions to the original's", "lower"),
-    "KID": Meaning("the same by the cubic kernel", "lower"),
+    "KID": Meaning("the same by the cubic kernel, unbiased for few frames", "lower"),
+    "KID, low": Meaning("lower end of its interval (95 %, blocks of frames drawn)", "neither"),
+    "KID, high": Meaning("upper end of its interval", "neither"),
     "MobileNetV2 Frechet": Meaning(
         "distance of MobileNetV2 feature distributions to the original's, not FID", "lower"
     ),
-    "MobileNetV2 kernel distance": Meaning("the same by the cubic kernel, not KID", "lower"),
+    "MobileNetV2 kernel distance": Meaning(
+        "the same by the cubic kernel, unbiased for few frames, not KID", "lower"
+    ),
+    "MobileNetV2 kernel distance, low": Meaning(
+        "lower end of its interval (95 %, blocks of frames drawn)", "neither"
+    ),
+    "MobileNetV2 kernel distance, high": Meaning("upper end of its interval", "neither"),
     "identity distance": Meaning(
         "distance of drawn to real face, mean over up to 24 spread frames", "higher"
     ),
@@ -61,6 +71,32 @@ MEANING = {
     "pose error": Meaning("error of tilt and turn in degrees, from five landmarks", "lower"),
     "mouth correlation": Meaning(
         "correlation of the mouth's opening speed with the original's", "higher"
+    ),
+    "detections kept": Meaning(
+        "average precision of faces found, by those of the original (overlap 0.5)", "higher"
+    ),
+    "mesh found": Meaning("share of the original's frames with landmarks that have some", "higher"),
+    "landmark correlation": Meaning(
+        "of the landmarks' coordinates over time with the original's, median", "higher"
+    ),
+    "frontal landmark correlation": Meaning(
+        "the same without the motion of the head: expression", "higher"
+    ),
+    **{
+        f"{name} correlation": Meaning(
+            f"of the {name} over time with the original's; none where that hardly moves", "higher"
+        )
+        for name in MOTION_SIGNALS
+    },
+    "skin difference": Meaning("of the skin's colour to the original's, CIELAB delta E", "lower"),
+    "skin lightness difference": Meaning("drawn less original, CIELAB L", "neither"),
+    "skin lightness, original": Meaning("CIELAB L: under 45 dark, over 65 light", "neither"),
+    "seam": Meaning(
+        "steps across the border of what was changed, by those beside it, of the original's", "one"
+    ),
+    "face size": Meaning("longer side of the face's box, pixels", "neither"),
+    "identity flicker": Meaning(
+        "change of identity from frame to frame, to the recogniser, of the original's", "one"
     ),
     "detector AUC": Meaning(
         "AUC of the given detector of fakes; 0.5: it cannot separate output and original", "neither"

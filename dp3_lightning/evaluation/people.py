@@ -11,6 +11,7 @@ import numpy as np
 import scipy.spatial.distance
 
 from dp3_lightning.evaluation.figures import FaceFigures
+from dp3_lightning.evaluation.groups import GROUPED, grouped
 from dp3_lightning.evaluation.identity import TrackEmbeddings
 from dp3_lightning.metrics import (
     Identification,
@@ -70,10 +71,22 @@ def people_figures(
     described = [t for t in tracks if t.figures.features is not None]
     if described:
         made, real = (np.concatenate([_features(t)[k] for t in described]) for k in (0, 1))
-        add(names[0], lambda: frechet_distance(made, real))
+        add(names[0], lambda: _frechet(made, real))
         add(names[1], lambda: kernel_distance(made, real))
         add("detectability, AUC", lambda: _detectability(described))
+    faces = [track.figures.values for track in tracks]
+    for name in GROUPED:
+        add(name, lambda name=name: grouped(faces, name))  # type: ignore[misc]
     return values, skipped
+
+
+def _frechet(made: FloatArray, real: FloatArray) -> float:
+    if len(made) <= made.shape[1]:
+        raise ValueError(
+            f"{len(made)} frames are too few for a Frechet distance of {made.shape[1]} features: "
+            "its covariances need more frames than features. See the kernel distance."
+        )
+    return frechet_distance(made, real)
 
 
 def re_identification(tracks: Sequence[PersonTrack]) -> Identification | None:

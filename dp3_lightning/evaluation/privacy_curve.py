@@ -23,7 +23,10 @@ from dp3_lightning.faces.analysis import file_hash
 from dp3_lightning.whole_files import write_json
 
 # What the curve is drawn of, and the table shows.
-QUALITY = ("MobileNetV2 Frechet", "FID", "excess warping error", "sharpness")
+QUALITY = (
+    "MobileNetV2 Frechet", "FID", "MobileNetV2 kernel distance", "KID", "excess warping error",
+    "sharpness",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,8 @@ def choose(points: Sequence[Point]) -> Point | None:
 
 
 def _badness(point: Point) -> float:
-    for name in ("FID", "MobileNetV2 Frechet", "excess warping error"):
+    distances = ("FID", "MobileNetV2 Frechet", "KID", "MobileNetV2 kernel distance")
+    for name in (*distances, "excess warping error"):
         value = point.quality.get(name, math.nan)
         if math.isfinite(value):
             return value

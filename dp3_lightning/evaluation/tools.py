@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from dp3_lightning.assets import AssetUnavailableError, asset_path
+from dp3_lightning.evaluation.meshes import MESH_FIGURES
 from dp3_lightning.faces import CenterFace, DlibEmbedder
 from dp3_lightning.faces.embedder import FaceEmbedder
+from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.losses.perceptual import MobileNetV2Distance, lpips_distance, lpips_trunk
 from dp3_lightning.metrics import (
     FakeDetector,
@@ -21,9 +23,13 @@ from dp3_lightning.optical_flow import FarnebackFlow, FlowEstimator
 from dp3_lightning.structures import FaceDetector
 
 _BY_RECOGNISER = (
-    "identity distance", "identity distance, least", "recognised", "TL-ID", "TG-ID", "people",
+    "identity distance", "identity distance, least", "recognised", "TL-ID", "TG-ID",
+    "identity flicker", "people",
 )  # fmt: skip
-_BY_FEATURES = ("MobileNetV2 Frechet", "MobileNetV2 kernel distance", "detectability, AUC")
+_BY_FEATURES = (
+    "MobileNetV2 Frechet", "MobileNetV2 kernel distance", "MobileNetV2 kernel distance, low",
+    "MobileNetV2 kernel distance, high", "detectability, AUC",
+)  # fmt: skip
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Tools:
         perceptual_name: its name in tables.
         features: by which distributions of pictures are compared; None skips that.
         fake_detector: detector of generated faces, a user's own; None skips it.
+        mesh: finds landmarks; None skips how the face moves, and the tone of its skin.
         skipped: figure to the reason why it is left out.
     """
 
@@ -48,6 +55,7 @@ class Tools:
     perceptual_name: str
     features: PictureFeatures | None
     fake_detector: FakeDetector | None = None
+    mesh: FaceMesh | None = None
     skipped: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -87,8 +95,17 @@ class Tools:
         else:
             missing = "neither LPIPS's trunk nor MobileNetV2 is available"
             skipped |= dict.fromkeys(("tLP", "interior perceptual distance"), missing)
+        mesh: FaceMesh | None = None
+        try:
+            asset_path("face_mesh")
+            mesh = FaceMesh()
+        except AssetUnavailableError as error:
+            skipped |= dict.fromkeys(MESH_FIGURES, str(error).splitlines()[0])
         detector = CenterFace(threshold=0.5, runtime="auto")
-        return cls(FarnebackFlow(), detector, embedder, perceptual, name, features, skipped=skipped)
+        return cls(
+            FarnebackFlow(), detector, embedder, perceptual, name, features, mesh=mesh,
+            skipped=skipped,
+        )  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         """Return plain values for the record."""
@@ -99,5 +116,6 @@ class Tools:
             "recogniser_threshold": self.embedder.threshold if self.embedder else None,
             "perceptual": self.perceptual_name or None,
             "features": self.features.name if self.features else None,
+            "mesh": None if self.mesh is None else "MediaPipe face mesh",
             "fake_detector": self.fake_detector.name if self.fake_detector else None,
         }

@@ -22,7 +22,11 @@ _IN_BOX = np.array([[0.287, 0.397], [0.705, 0.396], [0.498, 0.606], [0.305, 0.73
 
 
 def upright_points(box: npt.ArrayLike) -> FloatArray:
-    """Return where the five points of an upright frontal face lie in a box, ``(5, 2)``."""
+    """Return where the five points of an upright frontal face lie in a box, ``(5, 2)``.
+
+    >>> upright_points((0, 0, 100, 100)).round(1).tolist()[2]  # the nose
+    [49.8, 60.6]
+    """
     x0, y0, x1, y1 = np.asarray(box, np.float64)
     points: FloatArray = np.array([x0, y0]) + _IN_BOX * np.array([x1 - x0, y1 - y0])
     return points
@@ -30,6 +34,10 @@ def upright_points(box: npt.ArrayLike) -> FloatArray:
 
 def align_matrix(five: npt.ArrayLike, size: int) -> FloatArray:
     """Return the similarity from a frame to an aligned picture, ``(2, 3)``.
+
+    >>> five = upright_points((0, 0, 100, 100))
+    >>> align_matrix(five, 256).shape
+    (2, 3)
 
     Args:
         five: ``(5, 2)`` eyes, nose, mouth corners, each pair left to right in an upright picture,

@@ -11,20 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dp3_lightning.assets import AssetUnavailableError, cache_folder
+from dp3_lightning.faces.continuity import CUT_THRESHOLD, Look, content_change
 from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
 from dp3_lightning.whole_files import write_json
 
-ANALYSIS_VERSION = 1
-# Mean change of hue, saturation and value (levels of 0..255) from frame to frame that counts as a
-# cut: the score and the default threshold of PySceneDetect's ContentDetector. That package needs
-# the opencv-python wheel, which overwrites our headless one, so the few lines stand here.
-CUT_THRESHOLD = 27.0
-_CUT_WIDTH = 128
+ANALYSIS_VERSION = 2
 _DETECTOR_BATCH = 16
 _BLOCK = 500  # frames between two stores
 
@@ -40,6 +35,8 @@ class VideoAnalysis:
         lost: indices of frames that could not be decoded.
         faces: per frame, a list of ``[x0, y0, x1, y1, score]`` in pixels.
         undetected: indices of frames in which the detector failed.
+        jumps: ``[frame, x0, y0, x1, y1]``: a part of the picture that changes at once, where the
+            video tells only differences: perhaps damage that the decoder did not notice.
     """
 
     n_frames: int
@@ -48,6 +45,7 @@ class VideoAnalysis:
     lost: list[int]
     faces: list[list[list[float]]]
     undetected: list[int] = field(default_factory=list)
+    jumps: list[list[float]] = field(default_factory=list)
 
     def joined(self, other: VideoAnalysis) -> VideoAnalysis:
         """Merge the results of other frames of the same video."""
@@ -58,6 +56,7 @@ class VideoAnalysis:
             sorted({*self.lost, *other.lost}),
             [a or b for a, b in zip(self.faces, other.faces, strict=True)],
             sorted({*self.undetected, *other.undetected}),
+            sorted([*self.jumps, *other.jumps]),
         )
 
     def detections(self, start: int, stop: int) -> list[list[Detection]]:
@@ -66,12 +65,6 @@ class VideoAnalysis:
             [Detection((f[0], f[1], f[2], f[3]), f[4]) for f in frame]
             for frame in self.faces[start:stop]
         ]
-
-
-def content_change(frame: UInt8Array, before: UInt8Array) -> float:
-    """Return the mean absolute difference in hue, saturation and value of two small RGB frames."""
-    hsv = [cv2.cvtColor(f, cv2.COLOR_RGB2HSV).astype(np.int16) for f in (frame, before)]
-    return float(np.abs(hsv[0] - hsv[1]).mean())
 
 
 def analyze(
@@ -96,21 +89,6 @@ def analyze(
     return analyzer.block(range(len(reader)))
 
 
-@dataclass
-class _Before:
-    """Keep of the frame before as much as finding cuts needs."""
-
-    index: int
-    small: UInt8Array
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, index: int, frame: UInt8Array) -> _Before:
-        height = max(1, round(frame.shape[0] * _CUT_WIDTH / frame.shape[1]))
-        small = cv2.resize(frame, (_CUT_WIDTH, height), interpolation=cv2.INTER_AREA)
-        return cls(index, small, frame.shape)
-
-
 class _Analyzer:
     """Analyse a video block by block.
 
@@ -133,7 +111,7 @@ class _Analyzer:
         self.reader, self.detector = reader, detector
         self.cut_threshold, self.lenient = cut_threshold, lenient
         self.progress = progress or (lambda done: None)
-        self.before: _Before | None = None
+        self.before: Look | None = None
         self.next = 0  # frame after the last one looked at
 
     def block(self, frames: range) -> VideoAnalysis:
@@ -144,15 +122,14 @@ class _Analyzer:
         if frames.start != self.next:  # blocks before this one were done in an earlier run
             self.before = None
             with contextlib.suppress(FrameUnavailableError):
-                self.before = _Before.of(frames.start - 1, self.reader.frame(frames.start - 1))
+                self.before = Look.at(frames.start - 1, self.reader.frame(frames.start - 1))
         for index in frames:
             try:
                 frame = self.reader.frame(index)
             except FrameUnavailableError:
                 result.lost.append(index)
             else:
-                if self._breaks(index, frame) and index > 0:
-                    result.breaks.append(index)
+                self._compare(index, frame, result)
                 pending.append((index, frame))
             if len(pending) == _DETECTOR_BATCH:
                 self._detect(pending, result)
@@ -163,12 +140,18 @@ class _Analyzer:
             self.reader.report_losses()
         return result
 
-    def _breaks(self, index: int, frame: UInt8Array) -> bool:
-        """Return whether a frame does not continue the one before, and remember the frame."""
-        before, self.before = self.before, _Before.of(index, frame)
-        if before is None or (before.index, before.shape) != (index - 1, frame.shape):
-            return True
-        return content_change(self.before.small, before.small) > self.cut_threshold
+    def _compare(self, index: int, frame: UInt8Array, result: VideoAnalysis) -> None:
+        """Note whether a frame does not continue the one before; makes it the one before."""
+        before, now = self.before, Look.at(index, frame)
+        self.before = now
+        if before is None or not now.follows(before):
+            result.breaks += [index] if index > 0 else []
+            return
+        if content_change(now.small, before.small) > self.cut_threshold:
+            result.breaks.append(index)
+        jump = None if self.reader.stands_alone(index) else now.jump_since(before)
+        if jump is not None:
+            result.jumps.append([index, *jump])
 
     def _detect(self, pending: list[tuple[int, UInt8Array]], result: VideoAnalysis) -> None:
         if not pending:
@@ -199,16 +182,27 @@ def detect_faces(
         Exception: what the detector raises, unless ``lenient``.
         ValueError: it answered with something else than finite numbers, unless ``lenient``.
     """
+    return [
+        None if faces is None else [[*face.box, face.score] for face in faces]
+        for faces in find_faces(detector, frames, lenient)
+    ]
+
+
+def find_faces(
+    detector: FaceDetector, frames: list[UInt8Array], lenient: bool
+) -> list[list[Detection] | None]:
+    """Return the faces of frames, checked; arguments and errors as :func:`detect_faces`."""
     try:
-        answers = detector(frames)
-        rows = [[[*map(float, d.box), float(d.score)] for d in found] for found in answers]
-        numbers = [value for faces in rows for face in faces for value in face]
-        if len(rows) != len(frames) or not np.isfinite(numbers).all():
+        answers = [[_plain(face) for face in found] for found in detector(frames)]
+        numbers = [
+            value for faces in answers for face in faces for value in (*face.box, face.score)
+        ]
+        if len(answers) != len(frames) or not np.isfinite(numbers).all():
             raise ValueError(
-                f"{detector.name} returned {len(rows)} results for {len(frames)} frames, or boxes "
+                f"{detector.name} gave {len(answers)} answers for {len(frames)} frames, or boxes "
                 "and scores that are not numbers."
             )
-        return list(rows)
+        return list(answers)
     except AssetUnavailableError:
         raise  # the same in every frame, and the user can correct it
     except Exception:
@@ -216,7 +210,16 @@ def detect_faces(
             raise
         if len(frames) == 1:
             return [None]
-        return [detect_faces(detector, [frame], lenient)[0] for frame in frames]
+        return [find_faces(detector, [frame], lenient)[0] for frame in frames]
+
+
+def _plain(face: Detection) -> Detection:
+    """Plain Python numbers; landmarks that are not numbers count as none."""
+    x0, y0, x1, y1 = (float(v) for v in face.box)
+    marks = face.landmarks
+    if marks is not None and not (len(marks) >= 2 and np.isfinite(np.array(marks, float)).all()):
+        marks = None
+    return Detection((x0, y0, x1, y1), float(face.score), marks)
 
 
 def file_hash(path: Path) -> str:

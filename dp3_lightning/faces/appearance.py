@@ -36,7 +36,11 @@ Points = npt.NDArray[np.floating]
 
 
 def lab_of(picture: UInt8Array) -> FloatArray:
-    """Convert ``(H, W, 3)`` uint8 RGB to CIELAB, float32."""
+    """Convert ``(H, W, 3)`` uint8 RGB to CIELAB, float32.
+
+    >>> lab_of(np.full((1, 1, 3), 255, np.uint8)).round().tolist()  # white
+    [[[100.0, 0.0, 0.0]]]
+    """
     lab: FloatArray = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
@@ -94,7 +98,12 @@ def scaled_outline(points: Points, factor: float) -> FloatArray:
 
 
 def fill_outline(size: tuple[int, int], outline: FloatArray, value: int = 1) -> UInt8Array:
-    """Return a mask ``size`` (height, width) with the inside of a polygon set to ``value``."""
+    """Return a mask ``size`` (height, width) with the inside of a polygon set to ``value``.
+
+    >>> square = np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 3.0], [1.0, 3.0]])
+    >>> int(fill_outline((5, 5), square).sum())
+    9
+    """
     mask = np.zeros(size, np.uint8)
     cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], value, cv2.LINE_8, 4)
     return mask

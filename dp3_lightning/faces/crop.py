@@ -94,6 +94,9 @@ def expand_fdf128(box: Sequence[float], frame_size: Sequence[int]) -> Window:
 def expand_box(box: Sequence[float], frame_size: Sequence[int], rule: ExpansionRule) -> Window:
     """Return the crop window of a face box by the rule of the model family.
 
+    >>> expand_box((40, 40, 60, 60), (100, 100), "fdf256")
+    (36, 36, 64, 64)
+
     Args:
         box: ``(x0, y0, x1, y1)`` in pixels, x1/y1 exclusive.
         frame_size: ``(height, width)`` of the frame.
@@ -108,7 +111,11 @@ def expand_box(box: Sequence[float], frame_size: Sequence[int], rule: ExpansionR
 
 
 def cut(frame: UInt8Array, window: Window) -> UInt8Array:
-    """Cut a window out of a ``(H, W, 3)`` frame; what lies outside the frame is black."""
+    """Cut a window out of a ``(H, W, 3)`` frame; what lies outside the frame is black.
+
+    >>> cut(np.full((4, 4, 3), 9, np.uint8), (-1, 0, 2, 1))[0, :, 0].tolist()
+    [0, 9, 9]
+    """
     x0, y0, x1, y1 = window
     height, width = frame.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
@@ -161,6 +168,9 @@ def box_in_crop(box: Sequence[float], window: Window, size: Sequence[int]) -> np
     """Return a box in pixels of the crop, ``(4,)`` float64, not rounded, not clipped.
 
     DeepPrivacy2 scales both axes by ``height / window width``.
+
+    >>> box_in_crop((20, 20, 30, 30), (10, 10, 50, 50), (80, 80)).tolist()
+    [20.0, 20.0, 40.0, 40.0]
     """
     scale = size[0] / (window[2] - window[0])
     corner = np.array([window[0], window[1]] * 2)
@@ -170,6 +180,9 @@ def box_in_crop(box: Sequence[float], window: Window, size: Sequence[int]) -> np
 
 def hole_mask(box: Sequence[float], size: Sequence[int]) -> np.ndarray:
     """Return the keep mask of a box in crop pixels: 0 inside (truncated to integers), 1 outside.
+
+    >>> hole_mask((1, 0, 3, 1), (2, 4)).tolist()
+    [[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
 
     Args:
         box: ``(x0, y0, x1, y1)`` in pixels of the crop.

@@ -38,10 +38,11 @@ class CenterFace:
             avoiding false alarms, which is the right way round for anonymization.
         nms_threshold: two boxes whose intersection over union exceeds this are one face; [0, 1].
         max_side: longest side of the network's input in pixels, at least 32; larger frames are
-            shrunk. None: never shrink. Faces below about 10 pixels there are missed, so with 640
-            a 1920 pixel wide frame needs faces of 30 pixels: raise it for small faces.
+            shrunk. None: never shrink. Faces below about 20 pixels there are missed, so with 640
+            a 1920 pixel wide frame needs faces of 60 pixels: use
+            :class:`~dp3_lightning.faces.PyramidDetector`, which finds small and large ones.
         min_side: frames whose shorter side has fewer pixels are enlarged to it, as far as
-            ``max_side`` allows, which finds faces of 6 pixels in small frames. None: never.
+            ``max_side`` allows. None: never.
         model: path of another CenterFace ONNX file; None takes the pinned asset ``centerface``.
         runtime: what computes the network: ``opencv``; ``openvino`` (extra ``fast``), which is
             twice as fast where the processor has bfloat16, with boxes about 1 % apart; or ``auto``,
@@ -49,12 +50,17 @@ class CenterFace:
 
     Attributes:
         name: encodes everything that changes the answers; meant for cache keys.
+        family: of the network; detectors of another family miss other faces.
+        smallest: pixels of the network's input; taller faces are found, nearly all.
 
     Raises:
         ValueError: an argument is out of range.
         FileNotFoundError: ``model`` is not a file.
         ModuleNotFoundError: ``openvino`` is asked for and not installed.
     """
+
+    family = "centerface"
+    smallest = 20.0
 
     def __init__(
         self,
@@ -73,9 +79,10 @@ class CenterFace:
         self.min_side = min_side
         self.model = None if model is None else Path(model)
         # A plain attribute, not a property: the protocol declares `name` as a settable variable.
+        digest = _model_digest(self.model)
+        self.files = {"centerface" if self.model is None else self.model.name: digest}
         self.name = (
-            f"centerface-{_model_digest(self.model)[:8]}-t{threshold:g}-n{nms_threshold:g}"
-            f"-max{max_side}-min{min_side}"
+            f"centerface-{digest[:8]}-t{threshold:g}-n{nms_threshold:g}-max{max_side}-min{min_side}"
         )
         installed = importlib.util.find_spec("openvino") is not None
         if runtime == "openvino" and not installed:
@@ -100,7 +107,7 @@ class CenterFace:
         Raises:
             TypeError: a frame is not a uint8 array.
             ValueError: a frame has another shape.
-            dp3_lightning.assets.AssetUnavailableError: the model cannot be had.
+            dp3_lightning.assets.AssetUnavailableError: the model cannot be fetched.
         """
         for index, frame in enumerate(frames):
             check_frame(index, frame)
@@ -111,6 +118,10 @@ class CenterFace:
             )
         answers = self._net(self._blob(frame) for frame in frames)
         return [self._faces(*pair) for pair in zip(frames, answers, strict=True)]
+
+    def smallest_face(self, height: int, width: int) -> float:
+        """Return the height in pixels of the smallest face that is found in frames of a size."""
+        return self.smallest / network_scale(height, width, self.max_side, self.min_side)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the network out: OpenCV's cannot be pickled."""

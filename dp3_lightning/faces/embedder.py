@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from dp3_lightning.assets import asset_path
+from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 # Of `benchmarks/recogniser.py`.
@@ -58,6 +58,8 @@ class DlibEmbedder:
     def __init__(self, threshold: float = 0.6) -> None:
         self._landmarks = _Landmarks("verify")
         self.name = "dlib_face_recognition_resnet_model_v1"
+        names = ("dlib_face_recognition", "dlib_shape_predictor_5")
+        self.files = {name: ASSETS[name].sha256 for name in names}
         self.threshold = threshold
         self.evidence = DLIB_EVIDENCE
         self._network: Any = None

@@ -143,6 +143,10 @@ def pose_angles(rotation: Points) -> FloatArray:
 
     ``rotation = R_y(yaw) R_x(pitch) R_z(roll)``. Yaw > 0: the nose points to the left of the
     picture; pitch > 0: it points down; roll > 0: the head is tilted clockwise as seen.
+
+    >>> quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    >>> float(pose_angles(quarter)[2])  # roll
+    90.0
     """
     yaw = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
     pitch = np.arcsin(np.clip(-rotation[..., 1, 2], -1.0, 1.0))

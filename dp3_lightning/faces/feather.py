@@ -15,6 +15,9 @@ def pixel_region(
 ) -> Window | None:
     """Return the whole pixels that a float box touches, inside the frame; None when there are none.
 
+    >>> pixel_region((1.2, -3.0, 4.0, 2.5), (10, 10))
+    (1, 0, 4, 3)
+
     Args:
         box: ``(x0, y0, x1, y1)`` in pixels, float.
         frame_size: ``(height, width)``.
@@ -32,6 +35,9 @@ def outward_share(region: Window, box: Sequence[float], band: float) -> npt.NDAr
 
     It reaches 0 at the outer edge of a band around the box. The edge is outside: feathering
     inwards would leave a part of the face in sight.
+
+    >>> outward_share((0, 0, 5, 1), (0, 0, 2, 1), band=2.0)[0, :, 0].tolist()
+    [1.0, 1.0, 1.0, 0.5, 0.0]
 
     Args:
         region: pixels to give the share of.

@@ -60,3 +60,41 @@ def obscure(
     smooth = cv2.resize(means, (width, height), interpolation=cv2.INTER_CUBIC)
     share = outward_share(region, box, band)
     part[:] = np.rint(share * smooth + (1 - share) * part).astype(np.uint8)
+
+
+def fill_from_around(frame: UInt8Array, box: Sequence[float]) -> None:
+    """Overwrite a face in place by what surrounds it; nothing of the face goes into it.
+
+    Every pixel that the box touches becomes the mean of the nearest pixels to the left, right, top
+    and bottom of the box, by the inverse of their distances. Black where the box fills the frame.
+
+    >>> frame = np.array([[[10] * 3, [255] * 3, [30] * 3]], np.uint8)
+    >>> fill_from_around(frame, (1, 0, 2, 1))
+    >>> frame[0, :, 0].tolist()
+    [10, 20, 30]
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB.
+        box: ``(x0, y0, x1, y1)`` in pixels; may leave the frame.
+    """
+    height, width = frame.shape[:2]
+    region = pixel_region(box, (height, width))
+    if region is None:
+        return
+    x0, y0, x1, y1 = region
+    x, y = np.arange(x0, x1)[None, :, None], np.arange(y0, y1)[:, None, None]
+    sides = []
+    if x0 > 0:
+        sides.append((frame[y0:y1, x0 - 1, None], x - x0 + 1))
+    if x1 < width:
+        sides.append((frame[y0:y1, x1, None], x1 - x))
+    if y0 > 0:
+        sides.append((frame[None, y0 - 1, x0:x1], y - y0 + 1))
+    if y1 < height:
+        sides.append((frame[None, y1, x0:x1], y1 - y))
+    total = np.zeros((y1 - y0, x1 - x0, 3))
+    weight = np.zeros((y1 - y0, x1 - x0, 1))
+    for pixels, distance in sides:
+        total += pixels / distance
+        weight += 1 / distance
+    frame[y0:y1, x0:x1] = np.rint(total / np.maximum(weight, 1e-9)).astype(np.uint8)

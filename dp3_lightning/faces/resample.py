@@ -30,6 +30,9 @@ def float_window(
 
     Continuous in the box: a face that drifts by a tenth of a pixel moves its window by as much.
 
+    >>> float_window((40, 40, 60, 60), (100, 100), "fdf128")
+    (33.0, 33.0, 67.0, 67.0)
+
     Args:
         box: ``(x0, y0, x1, y1)`` in pixels.
         frame_size: ``(height, width)`` of the frame.
@@ -65,6 +68,9 @@ def resampling_matrix(
 
     Output sample ``j`` looks at the point ``start + (j + 0.5) / n_out * (stop - start)``, where
     input sample ``i`` covers ``[i, i + 1)``. Cubic, widened where the output is coarser.
+
+    >>> resampling_matrix(0, 3, 3, 3).tolist()  # the input itself
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
     Args:
         start: begin of the interval, in input samples.

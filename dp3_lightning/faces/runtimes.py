@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -16,23 +17,56 @@ Blob = npt.NDArray[np.float32]
 Network = Callable[[Iterable[Blob]], list[NetworkOutputs]]
 
 
+# Networks that are kept, by the pixels of their inputs, which their memory grows with: a folder of
+# pictures has as many sizes as pictures.
+_MOST_PIXELS = 6_000_000
+
+Size = TypeVar("Size", bound=tuple[int, ...])
+Net = TypeVar("Net")
+
+
+class NetPerSize(Generic[Size, Net]):
+    """Keeps one network per size of the input, and forgets those that were not used for longest.
+
+    OpenCV 4.11 to 4.14 answers wrongly when a network is used again at another size.
+
+    Args:
+        build: makes the network of a size, whose last two numbers are the sides of a picture.
+        most: pixels of all networks that are kept; the latest one is kept in any case.
+    """
+
+    def __init__(self, build: Callable[[Size], Net], most: int = _MOST_PIXELS) -> None:
+        self._build, self._most = build, most
+        self._nets: OrderedDict[Size, Net] = OrderedDict()
+
+    def __getitem__(self, size: Size) -> Net:
+        """Return the network of a size; makes it at the first call."""
+        if size not in self._nets:
+            self._nets[size] = self._build(size)
+        self._nets.move_to_end(size)
+        while len(self._nets) > 1 and sum(a * b for *_, a, b in self._nets) > self._most:
+            self._nets.popitem(last=False)
+        return self._nets[size]
+
+
 class OpenCVNetwork:
-    """Run a network in OpenCV's ``dnn``.
+    """A network in OpenCV's ``dnn``, one per size of the input.
 
     Args:
         path: ONNX file.
     """
 
     def __init__(self, path: str) -> None:
-        self._net = cv2.dnn.readNetFromONNX(path)
+        self._nets = NetPerSize[tuple[int, ...], Any](lambda shape: cv2.dnn.readNetFromONNX(path))
 
     def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
         """Compute the outputs of every input ``(1, C, H, W)``, in order."""
         return [self._one(blob) for blob in blobs]
 
     def _one(self, blob: Blob) -> NetworkOutputs:
-        self._net.setInput(blob)
-        outputs: NetworkOutputs = self._net.forward(self._net.getUnconnectedOutLayersNames())
+        net = self._nets[blob.shape]
+        net.setInput(blob)
+        outputs: NetworkOutputs = net.forward(net.getUnconnectedOutLayersNames())
         return outputs
 
 
@@ -46,33 +80,34 @@ class OpenVINONetwork:
     def __init__(self, path: str) -> None:
         openvino = import_openvino()
         self._core, self._path = openvino.Core(), path
-        self._queues: dict[tuple[int, ...], Any] = {}
+        self._queues = NetPerSize[tuple[int, ...], Any](self._queue)
 
     def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:
         """Compute the outputs of every input ``(1, C, H, W)``, in order."""
         answers: dict[int, NetworkOutputs] = {}
         count = 0
+        busy: dict[int, Any] = {}
         try:
             for blob in blobs:
-                self._queue(blob.shape).start_async(blob, userdata=(answers, count))
+                queue = self._queues[blob.shape]
+                busy[id(queue)] = queue
+                queue.start_async(blob, userdata=(answers, count))
                 count += 1
         finally:  # no request may outlive the call
-            for queue in self._queues.values():
+            for queue in busy.values():
                 queue.wait_all()
         return [answers[number] for number in range(count)]
 
     def _queue(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._queues:
-            openvino = import_openvino()
-            model = self._core.read_model(self._path)  # its shape is fixed in the file
-            model.reshape({model.inputs[0]: list(shape)})
-            options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "bf16"}
-            if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                options["INFERENCE_PRECISION_HINT"] = "f32"
-            compiled = self._core.compile_model(model, "CPU", options)
-            self._queues[shape] = openvino.AsyncInferQueue(compiled)
-            self._queues[shape].set_callback(_keep)
-        return self._queues[shape]
+        openvino = import_openvino()
+        model = self._core.read_model(self._path)  # its shape is fixed in the file
+        model.reshape({model.inputs[0]: list(shape)})
+        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "bf16"}
+        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            options["INFERENCE_PRECISION_HINT"] = "f32"
+        queue = openvino.AsyncInferQueue(self._core.compile_model(model, "CPU", options))
+        queue.set_callback(_keep)
+        return queue
 
 
 def _keep(request: Any, place: tuple[dict[int, NetworkOutputs], int]) -> None:

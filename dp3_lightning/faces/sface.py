@@ -103,6 +103,7 @@ class SFaceEmbedder:
     def __init__(self, threshold: float = math.sqrt(2 - 2 * _SAME_PERSON)) -> None:
         check_above(0, threshold=threshold)
         self.name = f"sface-{ASSETS['sface'].sha256[:8]}"
+        self.files = {name: ASSETS[name].sha256 for name in ("sface", "yunet")}
         self.threshold = threshold
         self._network = SFace()
         self._detector = YuNet(threshold=0.3, max_side=_DETECTOR_SIDE, min_side=_DETECTOR_SIDE)
@@ -117,7 +118,22 @@ class SFaceEmbedder:
         Returns:
             ``(128,)`` float64 of length 1; None when YuNet sees no face there.
         """
-        landmarks = self._landmarks(frame, np.asarray(box, np.float64))
+        return self.in_place_of(frame, frame, box)
+
+    def in_place_of(
+        self, real: UInt8Array, frame: UInt8Array, box: Sequence[float]
+    ) -> FloatArray | None:
+        """Embed what is in a frame where another one shows a face.
+
+        Args:
+            real: ``(H, W, 3)`` uint8 RGB, in which landmarks are looked for.
+            frame: of the same size.
+            box: ``(x0, y0, x1, y1)`` in pixels of both.
+
+        Returns:
+            As a call; None when YuNet sees no face in ``real``.
+        """
+        landmarks = self._landmarks(real, np.asarray(box, np.float64))
         if landmarks is None:
             return None
         chip = align_face(frame, landmarks)

@@ -11,6 +11,7 @@ from dp3_lightning.structures import Detection, FaceDetector, FloatArray, UInt8A
 
 _SAME = 0.4  # intersection over union, or
 _INSIDE = 0.7  # share of the smaller box inside the larger, from which two boxes are one face
+_HARDLY_LARGER = 1.3  # in area, than the surer box inside: beyond that, both are kept
 
 
 class TiledDetector:
@@ -56,7 +57,11 @@ class TiledDetector:
 def tile_corners(
     size: Sequence[int], tiles: int, overlap: float
 ) -> list[tuple[int, int, int, int]]:
-    """Lay out tiles ``(x0, y0, x1, y1)`` over a frame of ``(height, width)``; they cover it."""
+    """Lay out tiles ``(x0, y0, x1, y1)`` over a frame of ``(height, width)``; they cover it.
+
+    >>> tile_corners((100, 100), tiles=1, overlap=0.25)
+    []
+    """
     height, width = int(size[0]), int(size[1])
     side = max(height, width) / (tiles - (tiles - 1) * overlap)
     corners = []
@@ -98,5 +103,8 @@ def _one_face(box: FloatArray, others: FloatArray) -> np.ndarray:
     shared = np.clip(high - low, 0, None).prod(axis=1)
     smaller = np.minimum((box[:, 2:] - box[:, :2]).prod(1), (others[:, 2:] - others[:, :2]).prod(1))
     inside = shared / np.maximum(smaller, 1e-9) > _INSIDE
+    # A surer find inside a larger box, an eye or a nose, must not take the face's place.
+    areas = (others[:, 2:] - others[:, :2]).prod(1)
+    inside &= (box[:, 2:] - box[:, :2]).prod(1) <= areas * _HARDLY_LARGER
     same: np.ndarray = (pairwise_iou(box, others)[0] > _SAME) | inside
     return same

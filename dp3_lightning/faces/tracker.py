@@ -11,7 +11,11 @@ from dp3_lightning.structures import Detection, FloatArray, Track
 
 
 def pairwise_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the intersection over union of ``(N, 4)`` and ``(M, 4)`` boxes as ``(N, M)``."""
+    """Return the intersection over union of ``(N, 4)`` and ``(M, 4)`` boxes as ``(N, M)``.
+
+    >>> pairwise_iou(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 2], [0, 0, 2, 4]])).tolist()
+    [[1.0, 0.5]]
+    """
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces.detector import check_frame, check_options, network_scale
+from dp3_lightning.faces.runtimes import NetPerSize
 from dp3_lightning.structures import Detection, UInt8Array
 
 _MOST_FACES = 5000  # candidates per frame before suppression; OpenCV's own default
@@ -35,10 +36,15 @@ class YuNet:
 
     Attributes:
         name: encodes everything that changes the answers; meant for cache keys.
+        family: of the network; detectors of another family miss other faces.
+        smallest: pixels of the network's input; taller faces are found, nearly all.
 
     Raises:
         ValueError: an argument is out of range.
     """
+
+    family = "yunet"
+    smallest = 24.0
 
     def __init__(
         self,
@@ -55,7 +61,7 @@ class YuNet:
             f"yunet-{ASSETS['yunet'].sha256[:8]}-t{threshold:g}-n{nms_threshold:g}"
             f"-max{max_side}-min{min_side}"
         )
-        self._net: Any = None
+        self._nets = self._no_nets()
 
     def __call__(self, frames: list[UInt8Array]) -> list[list[Detection]]:
         """Detect faces.
@@ -74,19 +80,34 @@ class YuNet:
         """
         for index, frame in enumerate(frames):
             check_frame(index, frame)
-        if self._net is None and frames:
-            self._net = self._open()
         return [self._detect(frame) for frame in frames]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the network out: OpenCV's cannot be pickled."""
-        return {**self.__dict__, "_net": None}
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every model file, by the asset's name."""
+        return {"yunet": ASSETS["yunet"].sha256}
 
-    def _open(self) -> Any:
+    def smallest_face(self, height: int, width: int) -> float:
+        """Return the height in pixels of the smallest face that is found in frames of a size."""
+        return self.smallest / network_scale(height, width, self.max_side, self.min_side)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the networks out: OpenCV's cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_nets"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start without networks."""
+        self.__dict__.update(state)
+        self._nets = self._no_nets()
+
+    def _no_nets(self) -> NetPerSize[tuple[int, int], Any]:
+        return NetPerSize(lambda size: self._open(size))
+
+    def _open(self, size: tuple[int, int]) -> Any:
         path = str(asset_path("yunet"))
         with _without_warnings():
             return cv2.FaceDetectorYN.create(
-                path, "", (32, 32), self.threshold, self.nms_threshold, _MOST_FACES
+                path, "", size, self.threshold, self.nms_threshold, _MOST_FACES
             )
 
     def _detect(self, frame: UInt8Array) -> list[Detection]:
@@ -96,8 +117,8 @@ class YuNet:
         if size != (width, height):
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             frame = cv2.resize(frame, size, interpolation=how)
-        self._net.setInputSize(size)  # OpenCV pads to what the network needs
-        rows = self._net.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
+        net = self._nets[size]  # OpenCV pads to what the network needs
+        rows = net.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1]
         if rows is None:
             return []
         rows = rows.astype(np.float64)

@@ -13,17 +13,29 @@ from torch import Tensor
 
 
 def generator_adversarial_loss(fake_scores: Tensor) -> Tensor:
-    """Return ``softplus(-D(fake))`` averaged over all scores (any shape)."""
+    """Return ``softplus(-D(fake))`` averaged over all scores (any shape).
+
+    >>> round(generator_adversarial_loss(torch.zeros(4)).item(), 4)  # log 2
+    0.6931
+    """
     return F.softplus(-fake_scores).mean()
 
 
 def discriminator_adversarial_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Return ``softplus(-D(real)) + softplus(D(fake))`` averaged over all scores (any shape)."""
+    """Return ``softplus(-D(real)) + softplus(D(fake))`` averaged over all scores (any shape).
+
+    >>> round(discriminator_adversarial_loss(torch.zeros(4), torch.zeros(4)).item(), 4)
+    1.3863
+    """
     return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
 
 
 def epsilon_penalty(real_scores: Tensor) -> Tensor:
-    """Return the mean squared real score, which keeps scores from drifting; DP2 weighs it 0.001."""
+    """Return the mean squared real score, which keeps scores from drifting; DP2 weighs it 0.001.
+
+    >>> epsilon_penalty(torch.tensor([1.0, -3.0])).item()
+    5.0
+    """
     return real_scores.square().mean()
 
 
@@ -34,6 +46,10 @@ def r1_gradient_penalty(
     scale_by_hole: bool = False,
 ) -> Tensor:
     """Return the squared gradient of the real scores with respect to the real images, per image.
+
+    >>> images = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    >>> r1_gradient_penalty(3 * images.sum(), images).tolist()  # four values of slope 3
+    [36.0]
 
     Args:
         real_scores: any shape, computed from ``images`` with gradient. Score images in float32:

@@ -22,6 +22,12 @@ from dp3_lightning.regions import masked_mean
 def jittered_mask(keep_mask: Tensor, shift: Tensor, growth: Tensor) -> Tensor:
     """Move and stretch holes about their middle, as an uncertain detector would.
 
+    >>> keep = torch.ones(1, 1, 1, 1, 8)
+    >>> keep[..., 2:6] = 0
+    >>> shift, growth = torch.tensor([[0.25, 0.0]]), torch.zeros(1, 2)
+    >>> jittered_mask(keep, shift, growth).flatten().tolist()
+    [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+
     Args:
         keep_mask: ``(B, T, 1, H, W)``, 1 keep, 0 generate.
         shift: ``(B, 2)``, x and y, in sides of the hole.
@@ -60,6 +66,9 @@ def jittered_mask(keep_mask: Tensor, shift: Tensor, growth: Tensor) -> Tensor:
 def shifted(images: Tensor, pixels: Tensor) -> Tensor:
     """Move the content of clips by whole pixels; the border is repeated.
 
+    >>> shifted(torch.arange(4.0).view(1, 1, 1, 1, 4), torch.tensor([[1, 0]])).flatten().tolist()
+    [0.0, 0.0, 1.0, 2.0]
+
     Args:
         images: ``(B, T, C, H, W)``.
         pixels: ``(B, 2)`` long, right and down.
@@ -96,6 +105,10 @@ def stays_inside(images: Tensor, pixels: Tensor) -> Tensor:
 
 def crop_consistency(first: Tensor, second: Tensor, compared: Tensor) -> Tensor:
     """Return the robust difference of two drawings of the same frames.
+
+    >>> first = torch.zeros(1, 1, 3, 2, 2)
+    >>> round(crop_consistency(first, first + 0.5, torch.ones(1, 1, 1, 2, 2)).item(), 3)
+    0.499
 
     Args:
         first: ``(B, T, C, H, W)``.

@@ -19,7 +19,11 @@ CHARBONNIER_EPSILON = 1e-3
 
 
 def charbonnier(difference: Tensor) -> Tensor:
-    """Return the absolute value, rounded off below 1e-3, so that 0 has a gradient."""
+    """Return the absolute value, rounded off below 1e-3, so that 0 has a gradient.
+
+    >>> charbonnier(torch.tensor([0.0, 1.0])).round(decimals=3).tolist()
+    [0.0, 0.9990000128746033]
+    """
     smooth: Tensor = (difference.square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
     return smooth
 
@@ -82,7 +86,11 @@ def flow_consistency(
 
 
 def chain_valid(pair_valid: Tensor) -> Tensor:
-    """Return whether each frame t >= 1 still belongs to the scene of frame 0, ``(B, T-1)`` bool."""
+    """Return whether each frame t >= 1 still belongs to the scene of frame 0, ``(B, T-1)`` bool.
+
+    >>> chain_valid(torch.tensor([[True, False, True]])).tolist()  # a cut after frame 1
+    [[True, False, False]]
+    """
     return pair_valid.int().cumprod(dim=1).bool()
 
 

@@ -12,6 +12,12 @@ def identity_hinge(fake_embedding: Tensor, real_embedding: Tensor, margin: float
 
     A hinge, because pushing beyond "another person" makes the output linkable again.
 
+    >>> same, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> identity_hinge(same, same, margin=0.25).tolist()
+    [0.75]
+    >>> identity_hinge(same, other, margin=0.25).tolist()
+    [0.0]
+
     Args:
         fake_embedding: ``(N, D)`` of generated faces, with gradient.
         real_embedding: ``(N, D)`` of the real faces; no gradient reaches it.

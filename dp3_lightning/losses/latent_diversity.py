@@ -22,6 +22,12 @@ def latent_diversity(
 ) -> Tensor:
     """Return ``relu(target - d(G(z1), G(z2)) / d(z1, z2))``, mean absolute distances in the hole.
 
+    >>> drawn, z, hole = torch.zeros(1, 1, 3, 4, 4), torch.zeros(1, 2), torch.zeros(1, 1, 1, 4, 4)
+    >>> latent_diversity(drawn, drawn, z, z + 1, hole, target=0.5).tolist()  # an inert latent
+    [0.5]
+    >>> latent_diversity(drawn, drawn + 2, z, z + 1, hole, target=0.5).tolist()
+    [0.0]
+
     Args:
         first: composites of the first latents ``(B, T, C, H, W)``.
         second: composites of the same clips with the second latents.

@@ -106,6 +106,12 @@ def perceptual_loss(
 ) -> Tensor:
     """Return the perceptual distance of composites to real frames, per generated fraction.
 
+    >>> def distance(a, b):
+    ...     return (a - b).abs().mean((1, 2, 3))
+    >>> fake, real = torch.ones(1, 1, 3, 8, 8), torch.zeros(1, 1, 3, 8, 8)
+    >>> perceptual_loss(fake, real, torch.zeros(1, 1, 1, 8, 8), distance, "full").item()
+    1.0
+
     Args:
         fake: composites ``(B, T, 3, H, W)``.
         real: real frames, same shape.

@@ -49,6 +49,10 @@ def pixel_loss(
 ) -> Tensor:
     """Return the pixel loss inside the hole (outside it generated and real frames are equal).
 
+    >>> fake, real = torch.full((1, 1, 3, 8, 8), 0.5), torch.zeros(1, 1, 3, 8, 8)
+    >>> pixel_loss(fake, real, torch.zeros(1, 1, 1, 8, 8), "mse", "full").item()
+    0.25
+
     Args:
         fake: composites ``(B, T, C, H, W)``.
         real: real frames, same shape.
@@ -75,6 +79,13 @@ def pixel_loss(
 
 
 def ring_error(fake: Tensor, real: Tensor, keep_mask: Tensor) -> Tensor:
-    """Return the mean absolute error over the inner ring, ``(B,)`` in [0, 2]; a metric."""
+    """Return the mean absolute error over the inner ring, ``(B,)`` in [0, 2]; a metric.
+
+    >>> fake, real = torch.full((1, 1, 3, 8, 8), 0.5), torch.zeros(1, 1, 3, 8, 8)
+    >>> keep = torch.ones(1, 1, 1, 8, 8)
+    >>> keep[..., 2:6, 2:6] = 0
+    >>> ring_error(fake, real, keep).tolist()
+    [0.5]
+    """
     with torch.no_grad():
         return masked_mean((fake - real).abs(), inner_ring(keep_mask))

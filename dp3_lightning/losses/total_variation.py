@@ -19,6 +19,13 @@ def total_variation(clip: Tensor, keep_mask: Tensor) -> Tensor:
     divided by the number of generated values (hole pixels times channels) of the clip. With a hole
     that fills the frame it is ``kornia.losses.total_variation`` divided by the number of values.
 
+    >>> clip = torch.zeros(1, 1, 1, 3, 3)
+    >>> clip[..., 1, 1] = 0.5
+    >>> keep = torch.ones_like(clip)
+    >>> keep[..., 1, 1] = 0
+    >>> total_variation(clip, keep).item()  # four neighbours, one generated pixel
+    2.0
+
     Args:
         clip: composites ``(B, T, C, H, W)``.
         keep_mask: ``(B, T, 1, H, W)``, 1 = keep.
@@ -42,6 +49,11 @@ def temporal_variation(
     """Return the absolute change of the hole along the motion, per generated value.
 
     Unlike flow consistency this is symmetric: gradient reaches both frames.
+
+    >>> clip = torch.stack([torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)], dim=1)
+    >>> still, hole = torch.zeros(1, 1, 2, 4, 4), torch.zeros(1, 2, 1, 4, 4)
+    >>> temporal_variation(clip, hole, still, torch.ones(1, 1, 1, 4, 4)).item()
+    1.0
 
     Args:
         clip: composites ``(B, T, C, H, W)``.

@@ -55,7 +55,11 @@ def _mean_in(field: np.ndarray, box: Sequence[float]) -> float:
 
 
 def correlation(first: FloatArray, second: FloatArray) -> float:
-    """Pearson correlation over the entries where both are finite; NaN with fewer than three."""
+    """Pearson correlation over the entries where both are finite; NaN with fewer than three.
+
+    >>> round(correlation(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])), 6)
+    1.0
+    """
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < 3 or first[both].std() == 0 or second[both].std() == 0:
         return float("nan")
@@ -68,6 +72,9 @@ def head_pose(landmarks: Sequence[Sequence[float]]) -> tuple[float, float]:
     Tilt is the angle of the line between the eyes. Turn takes the nose for a point half an eye
     distance in front of that line's middle: a rough figure, alike for all heads, so that only its
     change means anything.
+
+    >>> head_pose([(10, 10), (20, 10), (15, 15), (12, 20), (18, 20)])
+    (0.0, 0.0)
 
     Args:
         landmarks: ``(x, y)`` of right eye, left eye, nose, right and left corner of the mouth.

@@ -53,7 +53,12 @@ class Verification:
 
 
 def binomial_interval(hits: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a rate (Clopper and Pearson 1934); hits may be a mean, with a fraction."""
+    """Exact interval of a rate (Clopper and Pearson 1934); hits may be a mean, with a fraction.
+
+    >>> low, high = binomial_interval(0, 10)
+    >>> low, round(high, 3)
+    (0.0, 0.308)
+    """
     alpha = 1 - confidence
     low = scipy.stats.beta.ppf(alpha / 2, hits, trials - hits + 1) if hits else 0.0
     high = scipy.stats.beta.ppf(1 - alpha / 2, hits + 1, trials - hits) if hits < trials else 1.0
@@ -73,6 +78,10 @@ def tar_at_far(
     The threshold is the largest distance at which at most ``far`` of the impostor pairs are
     accepted. With fewer than ``min_pairs / far`` pairs of distinct people (2,000 for 1e-3) that
     rate cannot be told; the finest one that they support is used instead, and the note says so.
+
+    >>> found = tar_at_far([0.1, 0.9], np.linspace(0.5, 1.5, 100), far=0.05)
+    >>> found.tar, found.far
+    (0.5, 0.05)
 
     Args:
         genuine: distances between anonymized and original faces of one person.
@@ -142,6 +151,10 @@ def identification(
     """Rank-k re-identification against chance.
 
     A person's distance to a query is that of the nearest of their gallery pictures.
+
+    >>> people = np.eye(3)
+    >>> identification(people, [0, 1, 2], people, [0, 1, 2], ks=(1,)).rates
+    {1: 1.0}
 
     Args:
         queries: ``(N, D)`` embeddings of anonymized faces, or their means over tracks (the honest
@@ -243,36 +256,3 @@ def trained_attack(
         guessed = head(y).argmax(1).numpy()
     most = np.bincount(truth).max() / len(truth)
     return float((guessed == truth).mean()), float(most)
-
-
-def identity_stability(
-    embeddings: FloatArray, original: FloatArray | None = None
-) -> tuple[float, float]:
-    """How alike a track's frames are to a recogniser: neighbours (TL-ID) and all pairs (TG-ID).
-
-    Mean cosine; divided by the original track's where that is given, so that 1 is as stable as the
-    source (Tzaban et al., "Stitch it in Time", 2022). For a pseudonym: does it stay one person?
-
-    Args:
-        embeddings: ``(T, D)`` of one track's output.
-        original: ``(T, D)`` of the same frames of the original.
-
-    Returns:
-        ``(local, global)``; NaN where the original's frames have nothing in common.
-
-    Raises:
-        ValueError: fewer than two frames, or embeddings that are not finite.
-    """
-    values = []
-    for rows in (embeddings, original):
-        if rows is None:
-            values.append((1.0, 1.0))
-            continue
-        if len(rows) < 2 or not np.isfinite(rows).all():
-            raise ValueError(f"Expected at least two frames of finite embeddings, got {len(rows)}.")
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        cosines = unit @ unit.T
-        pairs = cosines[np.triu_indices(len(rows), k=1)]
-        values.append((float(np.diag(cosines, k=1).mean()), float(pairs.mean())))
-    local, whole = (made / real if real else math.nan for made, real in zip(*values, strict=True))
-    return local, whole

@@ -9,7 +9,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from dp3_lightning.metrics.features import PictureFeatures
-from dp3_lightning.metrics.privacy import identification, identity_stability, tar_at_far
+from dp3_lightning.metrics.identity import identity_stability
+from dp3_lightning.metrics.privacy import identification, tar_at_far
 from dp3_lightning.metrics.quality import frechet_distance, kernel_distance
 from dp3_lightning.structures import FloatArray
 

@@ -112,7 +112,7 @@ def flow_difference(
     check_pair(output, original, region)
     real = estimator(original[:-1], original[1:])
     made = estimator(output[:-1], output[1:])
-    weight = region[1:].float()
+    weight = region[:-1].float()  # the flow lies on the grid of the earlier frame
     if pair_valid is not None:
         weight = weight * pair_valid.view(-1, 1, 1, 1)
     length = (made - real).square().sum(1, keepdim=True).sqrt()
@@ -126,6 +126,10 @@ def flicker(clip: Tensor, region: Tensor, pair_valid: Tensor | None = None) -> f
 
     What the eye sees as a face that pulses. It does not look at motion; compare with the
     original's.
+
+    >>> clip = torch.tensor([0.0, 0.4, 0.0]).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    >>> round(flicker(clip, torch.ones(3, 1, 2, 2)), 6)  # levels in [0, 1]
+    0.2
 
     Args:
         clip: ``(T, 3, H, W)`` in [-1, 1].

@@ -74,7 +74,7 @@ class Anonymizer(LightningModule):
     Args:
         generator: checkpoint file, name of published weights, or ``blur``, ``pixelate``, ``solid``.
         settings: as for ``dp3 anonymize``.
-        detector: face detector; default :class:`~dp3_lightning.faces.CenterFace`.
+        detector: face detector, or a name for :func:`~dp3_lightning.faces.detector_named`.
         precision: of the generator.
     """
 
@@ -82,7 +82,7 @@ class Anonymizer(LightningModule):
         self,
         generator: str = "face-prior",
         settings: Settings | None = None,
-        detector: FaceDetector | None = None,
+        detector: FaceDetector | str | None = None,
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Anonymizer(LightningModule):
         except Exception as error:  # whatever it is, the other files can be done
             self.failed.append(f"{source}: {error}")
             return
-        if not outcome.safe:
+        if outcome.exit_code:
             self.failed.append(f"{source}: faces may be left, see the manifest of the output")
 
     def on_predict_end(self) -> None:

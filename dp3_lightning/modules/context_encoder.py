@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -13,6 +13,7 @@ from torch import Tensor
 from dp3_lightning.checks import check_above, check_at_least
 from dp3_lightning.generators.face_prior.context_encoder import ContextEncoder
 from dp3_lightning.generators.face_prior.latent_space import LatentSpace
+from dp3_lightning.modules.optimization import keep_settings, optimizer_settings
 
 
 class ContextEncoderTraining(LightningModule):
@@ -78,10 +79,19 @@ class ContextEncoderTraining(LightningModule):
             return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0))))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        self._settings = optimizer_settings(optimizer)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Train with the configured rates; a checkpoint has put its own in their place."""
+        keep_settings(
+            self.optimizers().optimizer,  # type: ignore[union-attr]
+            cast(torch.optim.lr_scheduler.LambdaLR, self.lr_schedulers()),
+            self._settings,
+        )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted squared error in whitened coordinates."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -13,12 +13,15 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.nn import Parameter
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from dp3_lightning.numerics import ramp
 
 _LEAST_SCALE = 1e-8  # of fp16's loss scaling, as in DeepPrivacy2
 _SCALE_INTERVAL = 10  # updates between looks at it, each of which waits for the device
+
+_SETTINGS = ("initial_lr", "betas", "eps", "weight_decay")
 
 LearningRateSchedule = Literal["constant", "linear", "cosine"]
 
@@ -60,6 +63,51 @@ def lr_factor(
     if schedule == "linear":
         return factor * (1 - progress)
     return factor * 0.5 * (1 + math.cos(progress * math.pi))
+
+
+def optimizer_settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return rate, betas and decay per group of an optimizer that has a schedule."""
+    return [
+        {key: group[key] for key in _SETTINGS if key in group} for group in optimizer.param_groups
+    ]
+
+
+def keep_settings(
+    optimizer: Optimizer, schedule: LambdaLR, settings: Sequence[Mapping[str, Any]]
+) -> None:
+    """Put rate, betas and decay back that a checkpoint has replaced, at the schedule's place.
+
+    Args:
+        optimizer: with a checkpoint's state.
+        schedule: its schedule, likewise.
+        settings: of :func:`optimizer_settings`, as the run was configured.
+    """
+    schedule.base_lrs = [group["initial_lr"] for group in settings]
+    rates = [
+        base * factor(schedule.last_epoch)
+        for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    ]
+    for group, wanted, rate in zip(optimizer.param_groups, settings, rates, strict=True):
+        group.update(wanted, lr=rate)
+    schedule._last_lr = rates
+
+
+def check_trainer_options(trainer: Trainer) -> None:
+    """Refuse options of the trainer that alternating updates cannot follow, and name ours.
+
+    Raises:
+        MisconfigurationException: naming the option of the model.
+    """
+    for given, ours, unset in (
+        ("accumulate_grad_batches", "accumulate", 1),
+        ("gradient_clip_val", "gradient_clip_norm", None),
+    ):
+        value = getattr(trainer, given)
+        if value not in (unset, 0, None):
+            raise MisconfigurationException(
+                f"`trainer.{given}: {value}` does not reach two alternating networks: set "
+                f"`model.{ours}` instead (`--model.{ours} {value}`)."
+            )
 
 
 def check_strategy(strategy: Strategy) -> None:

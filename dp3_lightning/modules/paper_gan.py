@@ -15,6 +15,8 @@ _NEVER = 10**9
 class PaperGAN(VideoFineTuner):
     """Train the proposal's small generator against its small discriminator.
 
+    The discriminator has batch norm too, see :class:`PaperDiscriminator`.
+
     Trained on single frames (``clip_length: 1``) of 128 x 128 pixels in [-1, 1], batches of 32, by
     Adam, with binary cross-entropy and nothing else: no R1, no penalty on scores, no average of the
     weights. TV and pixel terms are added as callbacks, as everywhere.

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Adam, Optimizer
@@ -40,9 +40,12 @@ from dp3_lightning.modules.optimization import (
     check_gradient_norm,
     check_loss_scale,
     check_strategy,
+    check_trainer_options,
     freeze_all_but,
+    keep_settings,
     lazy_adam,
     lr_factor,
+    optimizer_settings,
 )
 from dp3_lightning.modules.part_log import PartLog
 from dp3_lightning.modules.warm_start import read_training_checkpoint, restore_moments
@@ -147,6 +150,11 @@ class VideoFineTuner(LightningModule):
 
     # ------------------------------------------------------------------ set-up
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Check the trainer's options, before Lightning refuses them without naming ours."""
+        check_trainer_options(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
         """Refuse strategies under which the alternating updates would fail or diverge silently."""
         del stage
@@ -175,7 +183,16 @@ class VideoFineTuner(LightningModule):
                 network = adapter.get_submodule("net")
                 moments = saved[f"{key[0].upper()}_optimizer"]
                 restore_moments(opt, network, moments, list(saved[key]))
-        return [g_opt, d_opt], [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
+        schedules = [LambdaLR(opt, self._lr_factor) for opt in (g_opt, d_opt)]
+        self._settings = [optimizer_settings(opt) for opt in (g_opt, d_opt)]
+        return [g_opt, d_opt], schedules
+
+    def on_train_start(self) -> None:
+        """Train with the configured rates; a checkpoint has put its own in their place."""
+        optimizers = cast(list[LightningOptimizer], self.optimizers())
+        schedules = cast(list[LambdaLR], self.lr_schedulers())
+        for opt, schedule, settings in zip(optimizers, schedules, self._settings, strict=True):
+            keep_settings(opt.optimizer, schedule, settings)
 
     def _lr_factor(self, update: int) -> float:
         hp = self.hparams
@@ -361,10 +378,11 @@ class VideoFineTuner(LightningModule):
         check_gradient_norm(self.trainer, norm, network)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Compare the keys of a checkpoint before anything is loaded.
+        """Compare the keys, and the trained parts, before anything is loaded.
 
         Raises:
-            ValueError: keys or shapes do not fit; every one is listed.
+            ValueError: keys or shapes do not fit; every one is listed. Or other parts of the
+                generator were trained.
         """
         problems = key_problems(checkpoint["state_dict"], self.state_dict())
         if problems:
@@ -373,6 +391,16 @@ class VideoFineTuner(LightningModule):
                 f"presets it was trained with. {len(problems)} problems:\n  "
                 + "\n  ".join(problems)
             )
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        if fitting and (states := checkpoint.get("optimizer_states")):
+            there = sum(len(group["params"]) for group in states[0]["param_groups"])
+            here = sum(p.requires_grad for p in self.generator.parameters())
+            if there != here:
+                raise ValueError(
+                    f"The checkpoint's run trained {there} parameters of the generator, `trainable:"
+                    f" {self.hparams['trainable']}` means {here}: give its `trainable`, or start a "
+                    "new run from its weights, with `model.generator.weights`."
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the generator's configuration, so that :func:`load_generator` needs no other."""

@@ -44,6 +44,11 @@ def backward_warp(
     Integer flows give the pixels themselves: bit by bit where width and height are powers of two,
     else to about 1e-5 px. Differentiable in ``image`` and in ``flow``.
 
+    >>> image, flow = torch.arange(4.0).view(1, 1, 1, 4), torch.zeros(1, 2, 1, 4)
+    >>> flow[:, 0] = 1  # every pixel shows its right neighbour
+    >>> backward_warp(image, flow).flatten().tolist()
+    [1.0, 2.0, 3.0, 3.0]
+
     Args:
         image: ``(N, C, H, W)``, any range, floating point.
         flow: ``(N, 2, H, W)`` pixels on the grid of the output; H and W of the image.
@@ -82,6 +87,10 @@ def backward_warp(
 
 def in_bounds(flow: Tensor) -> Tensor:
     """Return where the flow stays inside the image.
+
+    >>> flow = torch.ones(1, 2, 1, 3) * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    >>> in_bounds(flow).flatten().tolist()
+    [True, True, False]
 
     Args:
         flow: ``(N, 2, H, W)`` pixels.
@@ -177,6 +186,12 @@ def visibility_mask(
     """Negate :func:`occlusion_mask` to a weight for losses: 1 = visible, 0 = occluded.
 
     Arguments and errors are those of :func:`occlusion_mask`.
+
+    >>> still = torch.zeros(1, 2, 2, 2)
+    >>> visibility_mask(still, still).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> visibility_mask(still, still + 5).sum().item()  # back and forth do not agree
+    0.0
 
     Returns:
         ``(N, 1, H, W)`` float32 in {0, 1}, without gradient.

@@ -77,14 +77,17 @@ _SHOWN = {"tracks", "failures", "verify"}
 def _verdict(record: Mapping[str, Any]) -> str:
     checked = record["verify"]["frames_checked"]
     total = record["frames"]["n_frames"]
-    if not record["safe"]:
+    smallest = record.get("detectors", {}).get("plan", {}).get("smallest_face")
+    limit = f" Of faces under {smallest:g} pixels, some are not found." if smallest else ""
+    # Before version 2 it was true or false.
+    if record["safe"] in (False, "faces left") or record["verify"]["frames_unchecked"]:
         return '<p class="verdict unsafe">Faces may be left in this file: see below.</p>'
-    if not checked:
+    if not checked or record["safe"] == "not checked":
         return '<p class="verdict unsafe">Not checked for remaining faces.</p>'
     return (
-        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: every '
-        "detected face is drawn, blurred or kept by the plan. No detector finds every face: look "
-        "through the video before you give it away.</p>"
+        f'<p class="verdict safe">{checked} of {total} frames checked after rendering: no face is '
+        f"left that was not drawn, blurred or let through.{limit} No detector finds every face: "
+        "look through the video before you give it away.</p>"
     )
 
 
@@ -204,6 +207,13 @@ def _incidents(record: Mapping[str, Any]) -> str:
         lines.append(f"The source is cut off: {frames['missing_at_the_end']} frames are missing")
     if "skipped" in record["identity"]:
         lines.append(f"Identity check skipped: {record['identity']['skipped']}")
+    for frame, faces in record["faces"].get("weak_ignored", {}).items():
+        lines.append(f"Weak detections left as they are: frame {frame}, {len(faces)}")
+    lines += [
+        f"{t['person']}: not comparable with the real person in {t['looks_not_comparable']} looks"
+        for t in record["tracks"]
+        if t.get("looks_not_comparable")
+    ]
     if not lines:
         return "<p>Nothing.</p>"
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"

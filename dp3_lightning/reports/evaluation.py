@@ -16,8 +16,8 @@ from dp3_lightning.whole_files import write_text
 
 # Shown as plots; the rest is in the table.
 _PLOTTED = (
-    "excess warping error", "tOF", "sharpness", "MobileNetV2 Frechet", "FID", "identity distance",
-    "mouth correlation",
+    "excess warping error", "tOF", "sharpness", "MobileNetV2 kernel distance", "KID",
+    "identity distance", "mouth correlation", "landmark correlation", "seam", "skin difference",
 )  # fmt: skip
 _IDENTITY = ("recognised", "identity distance", "identity distance, least")
 _MOST_SHOWN = 6  # videos

@@ -8,7 +8,8 @@ from dp3_lightning.video.color import ColorTags
 from dp3_lightning.video.errors import FrameUnavailableError, UnreadableVideoError
 from dp3_lightning.video.gif import write_gif
 from dp3_lightning.video.join import join_stretches
-from dp3_lightning.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
+from dp3_lightning.video.reader import VideoReader
+from dp3_lightning.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from dp3_lightning.video.writer import write_video
 
 __all__ = [

@@ -13,6 +13,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import (
     ColorPrimaries,
@@ -103,7 +104,7 @@ def picture_to_rgb(
         window: ``(x0, y0, x1, y1)`` in the rotated picture, inside it; default: all of it.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB, contiguous, owned by the caller.
+        ``(H, W, 3)`` uint8 RGB, contiguous, owned by the caller; what is transparent is filled.
     """
     coded = (0, 0, size[1], size[0]) if window is None else _unrotated(window, size, rotation)
     if (frame.height, frame.width) != size:
@@ -114,12 +115,40 @@ def picture_to_rgb(
         if part is None:
             part, left, top = frame, 0, 0
         frame = _convert(reformatter, part, frame, (part.height, part.width))
-    green, blue, red = (
+    green, blue, red, *alpha = (
         rows_of(plane)[coded[1] - top : coded[3] - top, coded[0] - left : coded[2] - left]
         for plane in frame.planes
     )
     rgb = cast(UInt8Array, cv2.merge([red, green, blue]))
+    if alpha:
+        rgb = filled(rgb, alpha[0])
     return np.ascontiguousarray(np.rot90(rgb, rotation // 90))
+
+
+def is_transparent(pixel_format: VideoFormat) -> bool:
+    """Whether a pixel format can say that pixels are not to be seen."""
+    return pixel_format.has_palette or any(c.is_alpha for c in pixel_format.components)
+
+
+def is_rgb(pixel_format: VideoFormat) -> bool:
+    """Whether every pixel has a colour of its own: RGB or a palette."""
+    return pixel_format.is_rgb or pixel_format.has_palette
+
+
+def filled(rgb: UInt8Array, alpha: UInt8Array) -> UInt8Array:
+    """Lay a picture over white by its transparency.
+
+    What somebody has made invisible must not be seen because the transparency is lost.
+
+    Args:
+        rgb: ``(H, W, 3)`` uint8 RGB.
+        alpha: ``(H, W)`` uint8; 0 shows nothing of the picture, 255 all of it.
+    """
+    if alpha.min() == 255:
+        return rgb
+    share = alpha[..., None].astype(np.uint16)
+    mixed = (rgb * share + 255 * (255 - share) + 127) // 255
+    return mixed.astype(np.uint8)
 
 
 def _unrotated(window: Window, size: tuple[int, int], rotation: int) -> Window:
@@ -144,11 +173,12 @@ def _convert(
     FFmpeg writes planes twice as fast as packed pixels, with the same values.
     """
     full = tags_of(tags).full_range
+    kind = "gbrap" if is_transparent(picture.format) else "gbrp"
     return reformatter.reformat(
         picture,
         width=size[1],
         height=size[0],
-        format="gbrp",
+        format=kind,
         src_colorspace=matrix_of(int(tags.colorspace), tags.height),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from itertools import chain
@@ -10,14 +11,15 @@ from weakref import WeakSet
 
 import av
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array, Window
 from dp3_lightning.video.color import picture_to_rgb
-from dp3_lightning.video.decoding import decode_intact, decode_packets, intact_packets, open_video
+from dp3_lightning.video.decoding import intact_packets, open_video
 from dp3_lightning.video.frame_index import FrameIndex
+from dp3_lightning.video.trust import intact_frames
 
 # Going on over a keyframe costs this many frames at most; a seek empties the decoder's pipeline,
 # which costs about as much.
@@ -27,8 +29,17 @@ _SLACK = 8
 # ever: the child keeps those that were open until it ends.
 _OPEN: WeakSet[DecodeRun] = WeakSet()
 _INHERITED: list[DecodeRun] = []
+
+
+def _keep_inherited() -> None:
+    _INHERITED.extend(_OPEN)
+    # PyAV's containers and streams hold each other: what the parent dropped and had not collected,
+    # encoders included, must not be collected here either.
+    gc.freeze()
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_OPEN))
+    os.register_at_fork(after_in_child=_keep_inherited)
 
 
 class DecodeRun:
@@ -60,7 +71,7 @@ class DecodeRun:
         """Start at the beginning of the file."""
         self._container, self._stream = open_video(self._path, self._threads)
         packets = self._container.demux(self._stream)
-        self._frames = _numbered(self._index, self._stream, packets)
+        self._frames = intact_frames(self._index, self._stream, packets)
         self.key = -1
 
     def close(self) -> None:
@@ -102,6 +113,12 @@ class DecodeRun:
         size, rotation = self._index.coded_size, self._index.rotation
         return picture_to_rgb(self._reformatter, self._frame, size, rotation, window)
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the frame at :attr:`position` is coded without others."""
+        frame = self._frame
+        return frame is not None and (frame.key_frame or frame.pict_type == PictureType.I)
+
     def restart(self, key: int) -> None:
         """Go to entry point ``key``, or to an earlier one where the container cannot find it."""
         step = 1
@@ -110,7 +127,7 @@ class DecodeRun:
             packets = self._seek(key)
             if packets is not None:
                 self.key = key
-                self._frames = _numbered(self._index, self._stream, packets)
+                self._frames = intact_frames(self._index, self._stream, packets)
                 return
             key -= step
             step *= 2
@@ -129,23 +146,3 @@ class DecodeRun:
                 landed_early = packet.pts <= self._index.key_pts[key]
                 return chain([packet], packets) if landed_early else None
         return None
-
-
-def _numbered(
-    index: FrameIndex, stream: VideoStream, packets: Iterator[Packet[VideoStream]]
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames with their indices; frames that the index does not know are passed over.
-
-    A function, not a method: a generator that holds its run would delay freeing the decoder until
-    the garbage collector comes by, which may be in a forked child.
-    """
-    if index.counted:
-        # They were counted with every picture that came out, so damage changes nothing.
-        yield from enumerate(decode_packets(stream, packets))
-        return
-    last = -1
-    for frame in decode_intact(stream, packets):
-        position = index.find(frame.pts)
-        if position is not None and position > last:
-            last = position
-            yield position, frame

@@ -14,6 +14,16 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.video.errors import UnreadableVideoError
 
+# These decoders neither mark a damaged picture nor complain, unless they are told to.
+_SILENT = frozenset({"hevc", "mjpeg"})
+# With several threads, these hand out damaged pictures without a mark.
+_MARKS_LATE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+
+
+def path_for_ffmpeg(path: Path) -> str:
+    """Return the absolute path: FFmpeg takes what stands before a colon for a protocol."""
+    return str(path.absolute())
+
 
 def open_video(path: Path, threads: int = 0) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose its first video stream that is not cover art.
@@ -31,15 +41,17 @@ def open_video(path: Path, threads: int = 0) -> tuple[InputContainer, VideoStrea
     if path.is_dir():
         raise UnreadableVideoError(path, "it is a folder")
     try:
-        container = av.open(str(path))
+        container = av.open(path_for_ffmpeg(path))
     except av.FFmpegError as error:
         raise UnreadableVideoError(
             path, f"{error.strerror} (cut off, empty or no video)"
         ) from error
     for stream in container.streams.video:
+        if stream.codec_context is not None and stream.codec_context.name in _SILENT:
+            stream.codec_context.options = {"err_detect": "explode"}
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
             stream.thread_type = "AUTO"
-            stream.thread_count = threads
+            stream.thread_count = 1 if stream.codec_context.name in _MARKS_LATE else threads
             return container, stream
     container.close()
     raise UnreadableVideoError(path, "it has no video stream")
@@ -49,8 +61,8 @@ def intact_packets(packets: Iterable[Packet[VideoStream]]) -> Iterator[Packet[Vi
     """Packets up to the end of the file or to the first place that cannot be demuxed."""
     try:
         yield from packets
-    except av.FFmpegError:
-        return
+    except (av.FFmpegError, IndexError):
+        return  # PyAV gives the second at the end, when damage has brought up another stream
 
 
 def decode_packet(packet: Packet[VideoStream]) -> list[VideoFrame]:
@@ -70,38 +82,11 @@ def decode_packets(
         flushed = packet.size == 0  # demuxing ends with an empty packet, which flushes
         yield from decode_packet(packet)
     if not flushed:
-        yield from _flush(stream)
+        yield from flush(stream)
 
 
-def decode_intact(
-    stream: VideoStream, packets: Iterable[Packet[VideoStream]]
-) -> Iterator[VideoFrame]:
-    """Frames that do not build on a damaged packet, in the decoder's order.
-
-    After damage a decoder goes on from whatever picture it has, which may be one of another time,
-    and does not mark the result. Hence only keyframes are trusted until one comes out that was
-    sent after the decoder complained. Damage that the decoder does not notice stays.
-    """
-    trusted, flushed = True, False
-    resume: int | None = None
-    for packet in intact_packets(packets):
-        flushed = packet.size == 0
-        if not trusted and resume is None and packet.is_keyframe:
-            resume = packet.pts
-        try:
-            frames = packet.decode()
-        except (av.FFmpegError, EOFError):
-            trusted, resume = False, None
-            continue
-        for frame in frames:
-            trusted = trusted or (resume is not None and frame.pts == resume)
-            if trusted or frame.key_frame:
-                yield frame
-    if not flushed:
-        yield from (frame for frame in _flush(stream) if trusted or frame.key_frame)
-
-
-def _flush(stream: VideoStream) -> list[VideoFrame]:
+def flush(stream: VideoStream) -> list[VideoFrame]:
+    """Frames that the decoder still holds at the end of the file."""
     try:
         return stream.codec_context.decode(None)
     except (av.FFmpegError, EOFError):

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from dp3_lightning.structures import UInt8Array
+from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.reader import VideoReader
 from dp3_lightning.whole_files import replaced
 
@@ -34,7 +35,10 @@ def write_gif(path: Path, stretches: Sequence[Path], times: Sequence[Fraction]) 
         marks[i] = max(marks[i], marks[i - 1] + 1)
     last = marks[-1] - marks[-2] if len(marks) > 1 else 10
     options = {"fflags": "+bitexact", "final_delay": str(last)}
-    with replaced(path) as partial, av.open(str(partial), "w", options=options) as container:
+    with (
+        replaced(path) as partial,
+        av.open(path_for_ffmpeg(partial), "w", options=options) as container,
+    ):
         _write(container, _pictures(stretches), marks)
     return path
 

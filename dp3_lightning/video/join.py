@@ -6,7 +6,7 @@ import heapq
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,14 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from dp3_lightning.video.decoding import intact_packets
+from dp3_lightning.video.decoding import intact_packets, path_for_ffmpeg
 from dp3_lightning.whole_files import replaced
+
+_LEAST_FALL = Fraction(1, 5)  # seconds that time stamps fall back where they start again
+_RESTARTS = (
+    "the time stamps of the sound start again where those of the pictures do not: write the video "
+    "anew with one clock (`ffmpeg -i IN -c copy OUT`), or leave the sound out (`--audio drop`)"
+)
 
 if TYPE_CHECKING:
     _Timed = tuple[Fraction, int, Packet[Any]]  # decoding time in seconds, number of the stream
@@ -28,6 +34,8 @@ def join_stretches(
     pts: Sequence[int],
     time_base: Fraction,
     sound_from: Path | None = None,
+    sound_shifts: Sequence[Fraction] = (Fraction(0),),
+    sound_packets: int | None = None,
 ) -> Path:
     """Write one file from stretches that one encoder made with the same settings.
 
@@ -41,6 +49,9 @@ def join_stretches(
         pts: presentation time of every picture, increasing.
         time_base: seconds per unit of ``pts``.
         sound_from: file whose sound is copied, every stream of it, unchanged.
+        sound_shifts: seconds to add to the times of each part of a sound whose time stamps start
+            again; :attr:`VideoReader.shifts`.
+        sound_packets: stop after so many packets of sound; for trying whether it fits.
 
     Returns:
         ``path``.
@@ -55,10 +66,10 @@ def join_stretches(
     try:
         with (
             replaced(target) as partial,
-            av.open(str(partial), "w", options=options) as container,
+            av.open(path_for_ffmpeg(partial), "w", options=options) as container,
         ):
             timed = _in_decoding_time(stretches, pts, time_base)
-            _join(container, timed, stretches, time_base, sound_from)
+            _join(container, timed, stretches, time_base, sound_from, sound_shifts, sound_packets)
     except OSError:
         raise  # disk full, no permission: the message says it
     except ValueError as error:  # FFmpeg's refusals, and PyAV's
@@ -88,14 +99,16 @@ def _join(
     stretches: Sequence[Path],
     time_base: Fraction,
     sound_from: Path | None,
+    sound_shifts: Sequence[Fraction],
+    sound_packets: int | None,
 ) -> None:
-    with av.open(str(stretches[0])) as first:
+    with av.open(path_for_ffmpeg(stretches[0])) as first:
         pictures = container.add_stream_from_template(first.streams.video[0], opaque=True)
         pictures.metadata.clear()
         pictures.time_base = time_base
     sources: list[Iterator[_Timed]] = [picture_packets]
     outputs: list[Stream] = [pictures]
-    sound = av.open(str(sound_from)) if sound_from is not None else None
+    sound = av.open(path_for_ffmpeg(sound_from)) if sound_from is not None else None
     try:
         if sound is not None:
             for stream in sound.streams.audio:
@@ -103,7 +116,7 @@ def _join(
                 copied.metadata.clear()
                 outputs.append(copied)
             if len(outputs) > 1:
-                sources.append(_sound_packets(sound))
+                sources.append(islice(_sound_packets(sound, sound_shifts), sound_packets))
         for _, number, packet in heapq.merge(*sources, key=lambda item: item[:2]):
             packet.stream = outputs[number]
             container.mux_one(packet)
@@ -113,7 +126,7 @@ def _join(
 
 
 def _packets(path: Path) -> Iterator[Packet[Any]]:
-    with av.open(str(path)) as stretch:
+    with av.open(path_for_ffmpeg(path)) as stretch:
         yield from (p for p in stretch.demux(stretch.streams.video[0]) if p.size)
 
 
@@ -154,9 +167,45 @@ def _in_decoding_time(
         yield packet.dts * time_base, 0, packet
 
 
-def _sound_packets(sound: InputContainer) -> Iterator[_Timed]:
+def _sound_packets(sound: InputContainer, shifts: Sequence[Fraction]) -> Iterator[_Timed]:
     streams = list(sound.streams.audio)
+    part = [0] * len(streams)
+    before: list[Fraction | None] = [None] * len(streams)
+    last: list[Fraction | None] = [None] * len(streams)
     for packet in intact_packets(sound.demux(*streams)):  # type: ignore[arg-type]
-        if packet.size and packet.dts is not None:
-            number = 1 + streams.index(packet.stream)  # type: ignore[arg-type]
-            yield packet.dts * Fraction(packet.time_base), number, packet
+        if not packet.size or packet.dts is None:
+            continue
+        number = streams.index(packet.stream)  # type: ignore[arg-type]
+        unit = Fraction(packet.time_base)
+        time = packet.dts * unit
+        earlier, before[number] = before[number], time
+        if earlier is not None and time < earlier - _LEAST_FALL:
+            part[number] += 1
+        if part[number] >= len(shifts):
+            raise ValueError(_RESTARTS)
+        steps = round(shifts[part[number]] / unit)
+        packet.dts += steps
+        packet.pts = None if packet.pts is None else packet.pts + steps
+        time = packet.dts * unit
+        # The sound of a part may be longer than its pictures: what overlaps the next part goes.
+        previous = last[number]
+        if len(shifts) > 1 and previous is not None and time <= previous:
+            continue
+        last[number] = time
+        yield time, 1 + number, packet
+
+
+def check_sound_times(path: Path, shifts: Sequence[Fraction]) -> None:
+    """Refuse sound whose time stamps start again where those of the pictures do not.
+
+    Args:
+        path: the file.
+        shifts: as ``sound_shifts`` of :func:`join_stretches`.
+
+    Raises:
+        ValueError: they do; names the remedy.
+    """
+    with av.open(path_for_ffmpeg(path)) as sound:
+        if sound.streams.audio:
+            for _ in _sound_packets(sound, shifts):
+                pass

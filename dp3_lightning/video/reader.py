@@ -16,11 +16,6 @@ from dp3_lightning.video.decode_run import DecodeRun
 from dp3_lightning.video.errors import FrameUnavailableError
 from dp3_lightning.video.frame_index import build_index
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
-)
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
 
 class VideoReader:
     """Frames of one video by index; frame ``i`` is the ``i``-th one that a player shows.
@@ -99,9 +94,44 @@ class VideoReader:
         return self._index.bit_depth
 
     @property
+    def hidden_alpha(self) -> bool:
+        """Whether the video has transparency that cannot be read, as VP8 and VP9 in WebM."""
+        return self._index.hidden_alpha
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height, after rotation; mostly 1."""
+        aspect = self._index.pixel_aspect
+        return 1 / aspect if self._index.rotation % 180 else aspect
+
+    @property
+    def fields(self) -> str:
+        """``top`` or ``bottom``, whichever field is shown first; empty: not interlaced."""
+        return self._index.fields
+
+    @property
     def missing_tail(self) -> int:
         """Frames that the header announces and the file, being cut off, does not hold."""
         return self._index.missing_tail
+
+    @property
+    def shifts(self) -> tuple[Fraction, ...]:
+        """Seconds added to the time stamps of each part where they start again; (0,) else."""
+        return self._index.shifts
+
+    @property
+    def key_frames(self) -> list[int]:
+        """Frames at which decoding may start, as far as the container tells; increasing."""
+        return sorted({self._index.key_position(n) for n in range(len(self._index.key_pts))})
+
+    def stands_alone(self, index: int) -> bool:
+        """Whether frame ``index``, the last one asked for, is coded without others.
+
+        So are all pictures where nothing is known, and those of GIF, whose decoder notices damage.
+        """
+        run = self._run
+        known = run is not None and run.position == index and not self._index.counted
+        return not known or self.path.suffix.lower() == ".gif" or run.stands_alone  # type: ignore[union-attr]
 
     def __getitem__(self, index: int) -> UInt8Array:
         return self.frame(index)

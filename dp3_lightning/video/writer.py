@@ -18,9 +18,11 @@ from av.video.stream import VideoStream
 
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
+from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import timing_options
 from dp3_lightning.whole_files import replaced
 
+_HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_videotoolbox", "_mf", "_v4l2m2m", "_vulkan")
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi
 _RATE_LIMIT = 1001  # 29.97 and its like are exact multiples of 1/1001
 
@@ -38,6 +40,7 @@ def write_video(
     tags: ColorTags = BT709,
     pix_fmt: str | None = None,
     encoder_options: Mapping[str, str] | None = None,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Path:
     """Encode frames into a file, which appears under its name only when it is complete.
 
@@ -59,6 +62,7 @@ def write_video(
         tags: colours of lossy video.
         pix_fmt: FFmpeg's pixel format of lossy video; default as said above.
         encoder_options: further options of the encoder, by FFmpeg's names.
+        pixel_aspect: width of a pixel by its height, for players; not every container keeps it.
 
     Returns:
         The path of the finished file.
@@ -91,9 +95,17 @@ def write_video(
             look = (tags, pix_fmt)
             stream = _add_stream(container, name, exact_rate, first.shape, options, look)
             stream.time_base = stream.codec_context.time_base = step
+            if pixel_aspect != 1:
+                stream.codec_context.sample_aspect_ratio = pixel_aspect
             _encode(container, stream, chain([first], images), stamps, pts is not None, tags)
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
+        encoder_failed = str(error.filename).startswith("avcodec_open2")
+        if encoder_failed and name.endswith(_HARDWARE):
+            raise ValueError(
+                f"Cannot write {str(target)!r}: encoder {name!r} needs a GPU and its driver, and "
+                "does not start on this machine. Choose 'libx264' or 'libx265'."
+            ) from error
+        if isinstance(error, OSError) and not encoder_failed:
             raise  # disk full, no permission: the message says it
         raise ValueError(
             f"Cannot write {str(target)!r}: encoder {name!r} says {error.strerror!r}. Choose a "
@@ -133,7 +145,7 @@ def _checked(frames: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
 
 def _open_output(path: Path, options: dict[str, str]) -> OutputContainer:
     try:
-        return av.open(str(path), "w", options=options)
+        return av.open(path_for_ffmpeg(path), "w", options=options)
     except OSError:
         raise  # no permission, disk full: the message says it
     except ValueError as error:

@@ -274,8 +274,8 @@ def tiny32() -> StyleGANUnetAdapter:
 
 
 def settings(**options: Any) -> Settings:
-    """Settings by flat names; without recogniser, whose models are not part of these tests."""
-    values = {"identity_check": "off"} | options
+    """Settings by flat names; without recogniser and detector, whose models are no part of this."""
+    values = {"identity_check": "off", "check_detector": "same"} | options
     groups = {
         "plan": PlanOptions,
         "render": RenderOptions,

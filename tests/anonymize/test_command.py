@@ -29,7 +29,8 @@ from tests.browser import needs_browser, opened
 
 CONFIG = Path(__file__).parents[2] / "configs" / "anonymize.yaml"
 SQUARES = "--detector=tests.anonymize.anonymize_fixtures.SquareDetector"
-COMMON = [SQUARES, "--generator=blur", "--identity-check=off"]
+NO_MODELS = ["--identity-check=off", "--check-detector=same"]  # these tests need none
+COMMON = [SQUARES, "--generator=blur", *NO_MODELS]
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +207,8 @@ def test_a_plan_is_written_edited_and_rendered(
         assert painted_pixels(frame, 90)[22:42, 70:90].mean() > 0.8
     told = capsys.readouterr().out
     assert "keeps the real face: the presenter agreed" in told
-    assert "not checked for remaining faces" in told
+    assert told.splitlines()[-1] == "  NOT CHECKED for remaining faces (--no-verify)"
+    assert record_of(output)["safe"] == "not checked"
     assert [t["action"] for t in record_of(output)["tracks"]] == ["solid", "keep"]
 
 
@@ -278,7 +280,7 @@ def test_faces_that_may_be_left_give_exit_code_3(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", moving(3))
     detector = "--detector=tests.anonymize.anonymize_fixtures.NeverSatisfied"
-    common = [detector, "--generator=blur", "--identity-check=off", "--report"]
+    common = [detector, "--generator=blur", *NO_MODELS, "--report"]
     assert anonymize(source, "-o", tmp_path / "out.mp4", common=common) == 3
     assert "UNRESOLVED: a face at" in capsys.readouterr().out
     assert "Faces may be left" in (tmp_path / "out.mp4.dp3.html").read_text()
@@ -289,7 +291,7 @@ def test_exit_code_3_of_one_file_is_that_of_all(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / "in" / name, moving(3 + (name == "b.mp4")))
     detector = "--detector=tests.anonymize.anonymize_fixtures.NeverSatisfied"
-    common = [detector, "--generator=blur", "--identity-check=off"]
+    common = [detector, "--generator=blur", *NO_MODELS]
     assert anonymize(tmp_path / "in", "-o", tmp_path / "out", common=common) == 3
 
 
@@ -337,7 +339,7 @@ def reports(folder: Path) -> list[Path]:
     assert anonymize(folder / "in.mp4", "-o", folder / "out.mp4", "--report") == 0
     assert anonymize(folder / name, "-o", folder / f"out{name}", "--report") == 0
     detector = "--detector=tests.anonymize.anonymize_fixtures.NeverSatisfied"
-    common = [detector, "--generator=blur", "--identity-check=off", "--report"]
+    common = [detector, "--generator=blur", *NO_MODELS, "--report"]
     assert anonymize(folder / "in.mp4", "-o", folder / "bad.mp4", common=common) == 3
     return sorted(folder.glob("*.dp3.html"))
 
@@ -369,7 +371,7 @@ def test_a_file_in_which_the_detector_always_fails_does_not_stop_the_others(
 ) -> None:
     write_clip(folder / "b.mp4", moving(3, start=60))
     detector = "--detector=tests.anonymize.anonymize_fixtures.FailsOnTheRight"
-    common = [detector, "--generator=blur", "--identity-check=off"]
+    common = [detector, "--generator=blur", *NO_MODELS]
     assert anonymize(folder, "-o", tmp_path / "out", common=common) == 1
     errors = capsys.readouterr().err
     assert "b.mp4: The detector" in errors

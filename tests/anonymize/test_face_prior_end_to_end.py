@@ -47,7 +47,7 @@ def anonymize(source: Path, output: Path, drawing: str | Drawing = "face-prior")
         source,
         output,
         drawing,
-        settings=settings(seed=1, identity_check="auto"),
+        settings=settings(seed=1, identity_check="auto", check_detector="auto"),
         cache=source.parent / "cache",
     )
 

@@ -88,12 +88,57 @@ def test_nothing_crosses_a_cut(tmp_path: Path) -> None:
 
 def test_low_scores_count_inside_a_sure_track_only(tmp_path: Path) -> None:
     faces: Boxes = [[face(20, 0.9 if i == 5 else 0.35), face(110, 0.35)] for i in range(12)]
-    plan = plan_of(tmp_path, faces)
+    plan = plan_of(tmp_path, faces, weak_frames=0)
     (track,) = plan.tracks
     assert (track.start, track.stop) == (0, 12)
     # What was left out is on record.
     assert len(plan.ignored) == 12
     assert plan.ignored[3][0][:2] == [110.0, 20.0]
+
+
+def test_weak_faces_that_last_are_blurred_and_others_listed(tmp_path: Path) -> None:
+    faces: Boxes = [[face(20)] for _ in range(20)]
+    for i in (2, 3, 5):
+        faces[i].append(face(110, 0.45))
+    for i in (14, 15):
+        faces[i].append(face(80, 0.45))
+    plan = plan_of(tmp_path, faces, max_gap=0.2)
+    sure, weak = sorted(plan.tracks, key=lambda t: t.boxes[0][0])
+    assert (sure.action, weak.action) == ("generate", "blur")
+    assert weak.reason == "weak but lasting: best score 0.45"
+    assert (weak.start, weak.stop) == (0, 8)
+    assert plan.boxes_at(4)[1][0] is weak
+    assert sorted(plan.ignored) == [14, 15]
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_in_short_videos_weak_faces_are_blurred_when_always_there(
+    tmp_path: Path, n_frames: int
+) -> None:
+    plan = plan_of(tmp_path, [[face(20, 0.35)]] * n_frames)
+    assert [track.action for track in plan.tracks] == ["blur"]
+    assert not plan.ignored
+
+
+def test_a_weak_find_inside_a_planned_face_is_no_track_of_its_own(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [[face(20), (30.0, 30.0, 45.0, 45.0, 0.4)] for _ in range(8)])
+    assert len(plan.tracks) == 1
+    assert not plan.ignored
+
+
+def test_doubt_counts_twice_where_a_face_is_known_from_one_side_only(tmp_path: Path) -> None:
+    """Frames as far from a detection grow twice as much beyond the ends as in a gap."""
+    faces: Boxes = [[face(30)] if i in (10, 11, 15, 16) else [] for i in range(30)]
+    plan = plan_of(tmp_path, faces, max_gap=0.5, smooth_window=1)
+    (track,) = plan.tracks
+    grown = {
+        track.start + i: (box[2] - box[0] - 40) / 2
+        for i, (box, origin) in enumerate(zip(track.boxes, track.origins, strict=True))
+        if origin != "detected"
+    }
+    assert grown[12] > 0
+    for padded, filled in ((9, 12), (8, 13), (17, 14), (18, 13)):
+        assert grown[padded] == pytest.approx(2 * grown[filled], rel=0.01)
 
 
 def test_a_face_found_again_where_it_was_lost_is_the_same_person(tmp_path: Path) -> None:

@@ -162,3 +162,15 @@ def test_without_an_average_there_is_no_truncation() -> None:
     assert torch.equal(
         style_of("anna", Pseudonyms(seed=1), plain), Pseudonyms(seed=1).latent("anna", 16)
     )
+
+
+@pytest.mark.parametrize("byte", range(0, 32, 3))
+def test_every_part_of_the_digest_decides_the_latent(
+    byte: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A latent of 32 bits could be found by trying all of them."""
+    digest = bytes(range(32))
+    monkeypatch.setattr(Pseudonyms, "_digest", lambda *_: digest)
+    before = Pseudonyms().latent("anna", 16)
+    digest = digest[:byte] + bytes([digest[byte] ^ 1]) + digest[byte + 1 :]
+    assert not torch.allclose(Pseudonyms().latent("anna", 16), before)

@@ -120,6 +120,49 @@ def test_drawn_faces_do_not_depend_on_the_pixels_of_the_real_ones(feather: float
             assert np.array_equal(a, b), scene
 
 
+@pytest.mark.parametrize("feather", [0.0, 0.15])
+def test_the_drawn_rim_does_not_depend_on_the_blurred_face(feather: float) -> None:
+    """Faces of other means, so that their blurs differ: the same pictures within one level."""
+    for scene in ("sub-pixel motion", "at the border", "fast"):
+        faces = SCENES[scene]
+        plan, first, second = plan_for(faces, N), frames_of(faces), []
+        for frame in first:
+            bright = frame.copy()
+            bright[painted_pixels(frame)] = (250, 240, 230)
+            second.append(bright)
+        results = []
+        for frames in (first, second):
+            options = {"feather": feather, "propagation": "off", "fallback": "blur"}
+            results.append(renderer_of(plan, tiny32(), **options).render(frames, 0).frames)
+        assert not np.array_equal(first[0], second[0])
+        for i, (a, b) in enumerate(zip(*results, strict=True)):
+            assert np.abs(a.astype(int) - b).max() <= 1, (scene, i)
+
+
+@pytest.mark.parametrize("order", [("person-1", "person-2"), ("person-2", "person-1")])
+def test_the_larger_face_is_laid_over_the_smaller(order: tuple[str, str]) -> None:
+    """A face in front is usually the larger."""
+    boxes = {"person-1": [square(20.0, 10.0, 40.0)], "person-2": [square(52.0, 20.0, 16.0)]}
+    styles = {"person-1": torch.tensor([[9.0, -9, -9]]), "person-2": torch.tensor([[-9.0, 9, -9]])}
+    plan = plan_for({person: boxes[person] for person in order}, 1)
+    options = RenderOptions(propagation="off", feather=0.0, color_match=False)
+    frame = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    drawn = FaceRenderer(plan, Styled(), styles, options).render([frame], 0).frames[0]
+    assert drawn[28, 56].argmax() == 0  # both boxes
+    assert drawn[28, 64].argmax() == 1  # the smaller alone
+
+
+def test_color_match_is_steady_where_the_surroundings_flicker() -> None:
+    """Corrections are averaged over frames: a lamp that flickers does not make a face pulse."""
+    boxes = [square(40.0, 20.0)] * N
+    plan = plan_for({"person-1": boxes}, N)
+    frames = [np.full((HEIGHT, WIDTH, 3), 127 + (10 if i % 2 else -10), np.uint8) for i in range(N)]
+    generator = SolidGenerator((32, 32), value=0.0)
+    drawn = renderer_of(plan, generator, propagation="off").render(frames, 0).frames
+    inside = np.array([frame[26:34, 46:54].mean() for frame in drawn])
+    assert np.abs(np.diff(inside)).max() < 2  # the surroundings change by 20
+
+
 @pytest.mark.parametrize("treatment", ["blur", "pixelate", "solid"])
 def test_treatments_without_a_network_hide_every_face(treatment: str) -> None:
     for faces in SCENES.values():

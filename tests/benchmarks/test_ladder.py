@@ -9,11 +9,11 @@ import yaml
 
 from benchmarks.ladder_recipe import CLIPS, LOSSES, VARIANTS, Recipe, fine_tuning_config
 from benchmarks.ladder_scores import RUNGS, Scores
-from benchmarks.paper.compare import WAYS, config_of
+from benchmarks.paper.compare import WAYS, Scored, config_of
 from benchmarks.paper.compare import verdicts as compare_verdicts
 from benchmarks.paper.sensitivity import Change, changes, row_of
 from benchmarks.paper.sensitivity import verdicts as ranking
-from benchmarks.temporal_stability import COLUMNS, Faces, table, verdicts
+from benchmarks.temporal_stability import COLUMNS, Faces, single_pairs, table, verdicts
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 def face(**changed: float) -> Scores:
     same = {
         "excess warping error": 10.0, "tOF": 1.0, "sharpness": 0.8, "recognised": 0.1,
-        "MobileNetV2 Frechet": 0.5, "TL-ID": 0.995,
+        "MobileNetV2 kernel distance": 0.5, "TL-ID": 0.995,
     }  # fmt: skip
     return {**same, **{name.replace("_", " "): value for name, value in changed.items()}}
 
 
 def ladder(**rungs: Scores) -> Faces:
-    """Three seeds of two faces; a rung that is not named scores as everybody else."""
-    return {name: {s: [rungs.get(name, face())] * 2 for s in range(3)} for name in RUNGS}
+    """Three seeds of six faces; a rung that is not named scores as everybody else."""
+    return {name: {s: [rungs.get(name, face())] * 6 for s in range(3)} for name in RUNGS}
 
 
 def met(faces: Faces) -> dict[str, bool]:
@@ -39,7 +39,7 @@ def test_every_target_can_be_met_and_missed() -> None:
     good = face(**{"excess warping error": 4.0})
     bad = {
         "excess warping error": 9.9, "tOF": 1.1, "sharpness": 0.7, "recognised": 0.2,
-        "MobileNetV2 Frechet": 0.6, "TL-ID": 0.98,
+        "MobileNetV2 kernel distance": 0.6, "TL-ID": 0.98,
     }  # fmt: skip
     assert all(met(ladder(B4=good, B5=good)).values())
     assert len(met(ladder())) == 12
@@ -64,7 +64,7 @@ def test_errors_below_zero_and_figures_that_are_missing() -> None:
 
     assert judged(-1.6, -1.0)
     assert not judged(-0.6, -1.0)  # worse than what was negative already
-    unknown = {s: [face(recognised=float("nan"))] for s in range(3)}
+    unknown = {s: [face(recognised=float("nan"))] * 6 for s in range(3)}
     faces = {rung: dict(unknown) for rung in RUNGS}
     assert met(faces)["B5 against B2: recognised at most 0.5 points higher"] is None
 
@@ -135,19 +135,61 @@ def test_a_clip_that_is_left_out_is_compared_with_itself() -> None:
     assert (plain[error], plain[f"{error}, clip left out"]) == (1.5, None)
 
 
+def scored(**changed: float) -> Scored:
+    """Two stills of six clips each, whose values differ more than the ways do."""
+    names = ("total variation", "PSNR", "SSIM", "verified as the person")
+    plain = {name: [float(5 + i // 2) for i in range(12)] for name in names}
+    for name, more in changed.items():
+        figure = name.replace("_", " ")
+        plain[figure] = [value + more for value in plain[figure]]
+    return Scored({}, plain, [f"clip {i // 2}" for i in range(12)])
+
+
 def test_the_comparison_asks_for_privacy_too() -> None:
-    plain = {"total variation": 2.0, "PSNR": 16.0, "SSIM": 0.1, "verified as the person": 0.0}
-    rows = {way: dict(plain) for way in WAYS}
-    rows["GAN, MSE"] |= {"PSNR": 19.0, "verified as the person": 0.4}
-    found = {row["target"]: row["met"] for row in compare_verdicts(rows)}
+    ways = {way: scored() for way in WAYS}
+    ways["GAN, MSE"] = scored(PSNR=0.5, verified_as_the_person=0.2)
+    found = {row["target"]: row["met"] for row in compare_verdicts(ways)}
     assert found["GAN, MSE: PSNR higher than without"]
     assert not found["GAN, MSE: SSIM higher than without"]
     assert not found["GAN, MSE: verified as the person not higher than without"]
     assert found["GAN, TV: verified as the person not higher than without"]
-    for row in rows.values():  # no recogniser at hand
-        del row["verified as the person"]
-    found = {row["target"]: row["met"] for row in compare_verdicts(rows)}
+    assert not found["GAN, TV: total variation lower than without"]
+    for way in ways.values():  # no recogniser at hand
+        del way.singles["verified as the person"]
+    found = {row["target"]: row["met"] for row in compare_verdicts(ways)}
     assert found["GAN, MSE: verified as the person not higher than without"] is None
+
+
+def test_four_clips_are_too_few_for_a_verdict() -> None:
+    ways = {way: scored(PSNR=0.0 if way == "GAN" else 9.0) for way in WAYS}
+    few = {
+        way: Scored({}, {k: v[:8] for k, v in s.singles.items()}, s.clips[:8])
+        for way, s in ways.items()
+    }
+    (row,) = [r for r in compare_verdicts(few) if r["target"].startswith("GAN, MSE: PSNR")]
+    assert row["met"] is None
+    assert "4 faces" in row["measured"]
+
+
+def test_faces_are_compared_with_themselves_not_their_medians() -> None:
+    """Every face gets 20 % better, though the best face of one rung is worse than the median."""
+    error = "excess warping error"
+    faces = ladder()
+    theirs = [face(**{error: float(v)}) for v in (1, 2, 4, 8, 16, 32)]
+    ours = [face(**{error: 0.8 * v}) for v in (1, 2, 4, 8, 16, 32)]
+    for seed in range(3):
+        faces["B4_0"][seed], faces["B4"][seed] = theirs, ours
+    name = f"B4 against B4_0: {error} at least 15 % lower"
+    (row,) = [r for r in verdicts(faces) if r["target"] == name]
+    assert row["met"]
+    assert row["measured"] == "-20.0 % (-20.0 % to -20.0 %); 18 of 18 pairs lower, 6 faces"
+    for seed in range(3):  # one third of the faces gets worse: the interval says no
+        faces["B4"][seed] = [*ours[:4], face(**{error: 20.0}), face(**{error: 40.0})]
+    (row,) = [r for r in verdicts(faces) if r["target"] == name]
+    assert row["met"] is False
+    pairs = [p for p in single_pairs(faces) if p["target"] == name]
+    assert len(pairs) == 18
+    assert {(p["ours"], p["theirs"]) for p in pairs if p["face"] == 4} == {(20.0, 16.0)}
 
 
 def test_the_ranking_is_by_the_largest_change() -> None:

@@ -152,3 +152,39 @@ def test_manifest_errors_name_the_line(tmp_path: Path, row: Any, message: str) -
 def test_empty_manifest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lists no video"):
         find_videos(manifest(tmp_path, "", " "))
+
+
+def test_csv_manifest_is_read_like_jsonl(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    path = tmp_path / "videos.csv"
+    path.write_text(
+        "path,identity,split,start,end\na.mp4,ann,train,0.5,2\nb.mp4,,,,\n", "utf-8-sig"
+    )
+    assert find_videos(path) == [
+        VideoSource(tmp_path / "a.mp4", "ann", "train", 0.5, 2.0),
+        VideoSource(tmp_path / "b.mp4", "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,start\na.mp4,soon\n", r"`start` to be a number of seconds in line 2 .*got 'soon'"),
+        ("file\na.mp4\n", r"Expected `path` and optionally .* in line 2"),
+        ("path,who\na.mp4,x\n", "in line 2"),
+        ("path\n", "lists no video"),
+        ("path\na.mp4,more\n", "in line 2"),
+    ],
+)
+def test_malformed_csv_manifest(tmp_path: Path, text: str, message: str) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "videos.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        find_videos(tmp_path / "videos.csv")
+
+
+@pytest.mark.parametrize("name", ["videos.txt", "videos.json", "videos.tsv"])
+def test_other_lists_are_refused_with_the_right_suffixes(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name)
+    with pytest.raises(ValueError, match=r"lists of videos are \.jsonl .* or \.csv"):
+        find_videos(tmp_path / name)

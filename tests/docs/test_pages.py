@@ -80,6 +80,15 @@ def test_files_named_in_code_spans_exist(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_shown_in_pages_exist(page: Path) -> None:
+    """A formatter that takes such a line for Python leaves the page without the file."""
+    lines = [line for line in page.read_text().splitlines() if line.lstrip().startswith("--8")]
+    shown = [re.fullmatch(r'--8<-- "(\S+)"', line) for line in lines]
+    assert [line for line, match in zip(lines, shown, strict=True) if match is None] == []
+    assert [m[1] for m in shown if m is not None and not (ROOT / m[1]).exists()] == []
+
+
 def test_the_architecture_picture_needs_nothing_from_outside() -> None:
     text = (ROOT / "docs/architecture.svg").read_text()
     root = ElementTree.fromstring(text)

@@ -150,3 +150,14 @@ def test_the_command_on_a_real_clip(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert values["interior SSIM"] < 0.9
     assert "tOF" in capsys.readouterr().out
     assert (tmp_path / "out.mp4.eval.html").is_file()
+
+
+def test_the_ring_is_around_the_face_and_does_not_contain_it(tmp_path: Path) -> None:
+    """What flickers well inside the face is no jump of its surroundings."""
+    made = frames()
+    for i, frame in enumerate(made):
+        part = frame[32:64, 68:92]
+        part[:] = np.clip(part.astype(int) + (25 if i % 2 else -25), 0, 255)
+    values = figures(tmp_path, made)
+    assert values["excess warping error"] > 20
+    assert abs(values["excess warping error, ring"]) < 0.02 * values["excess warping error"]

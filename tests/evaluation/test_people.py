@@ -105,3 +105,49 @@ def test_a_track_without_any_embedding_is_left_out(broken: int) -> None:
     figures = FaceFigures("x", (0, 5), {}, empty)
     clips.insert(broken, PersonTrack("dan", "d", figures))
     assert measured(*clips)["verification, same frame"]["n_people"] == 3
+
+
+def test_two_tracks_of_one_video_are_no_other_clip() -> None:
+    """Same clothes, same light, same minute: that would not be re-identification."""
+    clips = [track(p, p, made=p) for p in ("ann", "bob") for _ in range(2)]
+    values, skipped = people_figures(clips)
+    assert not any("other clip" in name for name in values)
+    assert "No person is in two clips" in skipped["verification, other clip"]
+
+
+def test_impostors_are_real_people_and_synthetic_ones() -> None:
+    found = measured(*(track(p, p) for p in ("ann", "bob", "cem")))["verification, same frame"]
+    assert found["n_people_pairs_synthetic"] == 6  # each drawn face against two real people
+    assert found["n_people_pairs"] == 3 + 6
+    assert found["n_impostor"] == (3 + 6) * 6 * 6
+
+
+def test_a_drawn_face_like_another_real_person_raises_what_is_accepted_by_chance() -> None:
+    """Synthetic impostors count in the threshold, not in the number of pairs only."""
+    plain = [track(p, p, made="fake") for p in ("ann", "bob", "cem")]
+    alike = [track(p, p, made=q) for p, q in (("ann", "bob"), ("bob", "cem"), ("cem", "ann"))]
+    name = "verification, same frame"
+    assert measured(*alike)[name]["threshold"] < 0.5 * measured(*plain)[name]["threshold"]
+
+
+def test_sharpness_by_size_and_colour_by_tone() -> None:
+    clips = [track(p, p) for p in ("ann", "bob", "cem")]
+    for clip, sharp, size, gap, tone in zip(
+        clips, (0.5, 0.7, 1.1), (40.0, 50.0, 300.0), (3.0, 5.0, 9.0), (70.0, 80.0, 20.0),
+        strict=True,
+    ):  # fmt: skip
+        clip.figures.values.update(
+            {
+                "sharpness": sharp, "face size": size, "skin difference": gap,
+                "skin lightness, original": tone,
+            }
+        )  # fmt: skip
+    found = measured(*clips)
+    assert found["sharpness by face size"] == {
+        "32 to 64 px": {"median": 0.6, "n": 2}, "256 px and more": {"median": 1.1, "n": 1},
+    }  # fmt: skip
+    assert found["skin difference by tone"]["light"] == {"median": 4.0, "n": 2}
+    assert found["skin difference by tone"]["dark"]["median"] == 9
+    values, skipped = people_figures([track("ann", "a"), track("bob", "b")])
+    assert "skin difference by tone" not in values
+    assert "No face has" in skipped["skin difference by tone"]

@@ -31,12 +31,20 @@ def test_what_is_missing_is_named_with_every_figure_that_needs_it(tmp_path: Path
     assert found.perceptual is None
     assert found.features is None
     assert "pip install" in found.skipped["recognised"]
-    given_by_others = {"FID", "KID", "detector AUC"}  # which ask for files or a detector of yours
+    given_by_others = {
+        "FID",
+        "KID",
+        "KID, low",
+        "KID, high",
+        "detector AUC",
+    }  # which ask for files or a detector of yours
     plain = set(figures_of(tmp_path, frames(), embedder=None, perceptual=None))
     assert set(MEANING) - plain - given_by_others <= set(found.skipped)
     assert not plain & set(found.skipped)
     assert found.skipped["MobileNetV2 Frechet"] == "mobilenet_v2 cannot be had"
     assert "LPIPS" in found.skipped["tLP"]
+    assert found.mesh is None
+    assert found.skipped["landmark correlation"] == "face_mesh cannot be had"
     described = found.describe()
     assert described["recogniser"] is None
     assert "arneback" in described["flow"]

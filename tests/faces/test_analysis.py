@@ -149,7 +149,7 @@ def test_cache_holds_numbers_and_no_pixels(
     cached_analysis(path, detector, tmp_path / "cache")
     (entry,) = (tmp_path / "cache").iterdir()
     data = json.loads(entry.read_text())
-    assert set(data) == {"n_frames", "size", "breaks", "lost", "faces", "undetected"}
+    assert set(data) == {"n_frames", "size", "breaks", "lost", "faces", "undetected", "jumps"}
     assert all(len(face) == 5 for found in data["faces"] for face in found)
     assert "ann" not in entry.name  # nor the name of the person
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from dp3_lightning.faces.feather import outward_share, pixel_region
-from dp3_lightning.faces.obscure import Treatment, obscure
+from dp3_lightning.faces.obscure import Treatment, fill_from_around, obscure
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 TREATMENTS = get_args(Treatment)
@@ -273,3 +273,33 @@ def test_a_face_half_outside_the_frame_is_not_sharper(visible: int) -> None:
     # Five blocks of 40 px over the face's 200 px: not more than four changes down a column.
     changes = (np.abs(np.diff(part, axis=0)).max(axis=-1) > 0)[:, 0].sum()
     assert changes <= 4
+
+
+@pytest.mark.parametrize(
+    "box", [(10.3, 8.0, 20.7, 19.5), (-4.0, -3.0, 9.0, 7.0), (25.0, 0.0, 40.0, 24.0)]
+)
+def test_filling_takes_from_around_only(box: tuple[float, float, float, float]) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:24, 0:40]
+    frame = np.stack([3 * x + 20, 5 * y, 2 * x + y], axis=-1).astype(np.uint8)
+    region = pixel_region(box, frame.shape[:2])
+    assert region is not None
+    x0, y0, x1, y1 = region
+    other = frame.copy()
+    other[y0:y1, x0:x1] = rng.integers(0, 256, (y1 - y0, x1 - x0, 3))
+    outside = np.ones((24, 40), bool)
+    outside[y0:y1, x0:x1] = False
+    filled = frame.copy()
+    fill_from_around(filled, box)
+    fill_from_around(other, box)
+    assert np.array_equal(filled, other)
+    assert np.array_equal(filled[outside], frame[outside])
+    if box[0] > 0 and box[2] < 40:  # a slope goes on where both sides are seen
+        assert np.abs(filled.astype(int) - frame).max() <= 12
+
+
+def test_filling_a_whole_frame_leaves_nothing() -> None:
+    frame = np.full((8, 8, 3), 200, np.uint8)
+    fill_from_around(frame, (-1.0, -1.0, 9.0, 9.0))
+    assert not frame.any()
+    fill_from_around(frame, (20.0, 20.0, 30.0, 30.0))  # beside the frame

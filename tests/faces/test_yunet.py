@@ -29,9 +29,6 @@ class Net:
         self.seen: list[tuple[tuple[int, int], UInt8Array]] = []
         self.size = (0, 0)
 
-    def setInputSize(self, size: tuple[int, int]) -> None:
-        self.size = size
-
     def detect(self, picture: UInt8Array) -> tuple[int, np.ndarray | None]:
         self.seen.append((self.size, picture))
         return 1, np.array(self.rows, np.float32) if self.rows else None
@@ -39,7 +36,12 @@ class Net:
 
 def with_net(monkeypatch: pytest.MonkeyPatch, rows: list[list[float]], **options: Any) -> Any:
     detector, net = YuNet(**options), Net(rows)
-    monkeypatch.setattr(detector, "_open", lambda: net)
+
+    def sized(size: tuple[int, int]) -> Net:
+        net.size = size
+        return net
+
+    monkeypatch.setattr(detector, "_open", sized)
     return detector, net
 
 
@@ -132,15 +134,17 @@ def test_name_tells_apart_what_may_answer_differently() -> None:
     assert YuNet().name == names[0]
 
 
-def test_the_model_is_opened_once_and_only_for_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[int] = []
+def test_the_model_is_opened_once_per_size_and_only_for_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[int, int]] = []
     detector: FaceDetector = YuNet()
-    monkeypatch.setattr(detector, "_open", lambda: opened.append(1) or Net([]))
+    monkeypatch.setattr(detector, "_open", lambda size: opened.append(size) or Net([]))
     assert detector([]) == []
     assert opened == []
     for _ in range(2):
-        detector([np.zeros((8, 8, 3), np.uint8)])
-    assert opened == [1]
+        detector([np.zeros((8, 9, 3), np.uint8), np.zeros((5, 7, 3), np.uint8)])
+    assert opened == [(9, 8), (7, 5)]
 
 
 def group_photo() -> UInt8Array:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import kornia
 import pytest
 import torch
+from torchvision.transforms.v2.functional import affine
 
 from dp3_lightning.losses.crop_consistency import (
     crop_consistency,
@@ -72,3 +74,19 @@ def test_the_loss_is_the_difference_where_both_were_drawn() -> None:
     compared[0, ..., 2:6] = 1
     expected = [0.5 * (0.5**2 + 1e-6) ** 0.5 - 0.5e-3 + 0.5 * 0.0, 0.0]
     assert crop_consistency(first, second, compared).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_difference_is_kornias_charbonnier_at_our_scale() -> None:
+    """Kornia's has an epsilon of 1: ours is that of differences divided by 1e-3, times 1e-3."""
+    first, second = torch.randn(2, 2, 1, 3, 8, 8, dtype=torch.float64) * 0.01
+    everywhere = torch.ones(2, 1, 1, 8, 8, dtype=torch.float64)
+    theirs = kornia.losses.charbonnier_loss(first / 1e-3, second / 1e-3, reduction="none") * 1e-3
+    ours = crop_consistency(first, second, everywhere)
+    torch.testing.assert_close(ours, theirs.flatten(1).mean(1))
+
+
+def test_masks_move_as_torchvision_moves_them() -> None:
+    mask = mask_of((10, 12, 30, 36))
+    moved = jittered_mask(mask, torch.tensor([[0.2, -0.25]]), torch.zeros(1, 2))
+    expected = affine(1 - mask[:, 0], angle=0.0, translate=[4, -6], scale=1.0, shear=[0.0])
+    assert torch.equal(1 - moved[:, 0], expected)

@@ -1,9 +1,22 @@
-import pytest
-import torch
+from typing import Any
 
+import kornia
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+
+from dp3_lightning.callbacks import FlowConsistencyLoss
 from dp3_lightning.data import synthetic_clip
 from dp3_lightning.losses import flow_consistency, warping_error
-from dp3_lightning.losses.flow_consistency import chain_valid, pair_visibility
+from dp3_lightning.losses.flow_consistency import (
+    CHARBONNIER_EPSILON,
+    chain_valid,
+    charbonnier,
+    pair_visibility,
+)
+from dp3_lightning.structures import GeneratorStep
 
 
 def exact(**options: object) -> dict[str, torch.Tensor]:
@@ -79,3 +92,59 @@ def test_pairs_across_a_cut_do_not_count() -> None:
     assert visible[0, 1].sum() == 0
     assert visible[0, 0].sum() > 0
     assert chain_valid(s["valid"]).tolist() == [[True, False, False]]
+
+
+def opening(stretch: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flow of a mouth that opens, and back: every row moves a little further than the one above."""
+    rows = torch.arange(64.0).view(64, 1).expand(64, 64)
+    to, back = torch.zeros(1, 1, 2, 64, 64), torch.zeros(1, 1, 2, 64, 64)
+    to[0, 0, 1] = -stretch * (rows - 32)
+    back[0, 0, 1] = stretch / (1 - stretch) * (rows - 32)
+    return to, back
+
+
+def test_training_counts_a_mouth_that_opens_and_the_metric_of_lai_does_not() -> None:
+    to, back = opening()
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    middle = (..., slice(28, 36), slice(None))  # slow: the limit grows with the motion
+    assert pair_visibility(to, back, valid)[middle].mean() == 1
+    assert pair_visibility(to, back, valid, motion_boundary=True)[middle].mean() < 0.2
+
+
+def test_the_flow_term_trains_a_mouth_that_opens() -> None:
+    to, back = opening()
+    clip = torch.zeros(1, 2, 3, 64, 64)
+    mask = torch.ones(1, 2, 1, 64, 64)
+    mask[..., 28:36, 16:48] = 0
+    fake = clip.clone()
+    fake[:, 1] = 0.5
+    batch = {
+        "flow_to_previous": to, "flow_from_previous": back,
+        "flow_to_first": to, "flow_from_first": back,
+    }  # fmt: skip
+    step = GeneratorStep(clip, fake, mask, batch, generator_step=0)
+    loss = FlowConsistencyLoss(penalty="l1").compute_loss(step)
+    assert loss.item() == pytest.approx(0.5)
+
+
+def test_charbonnier_is_kornias_at_our_scale() -> None:
+    difference = torch.randn(100, dtype=torch.float64) * 0.01
+    scaled = difference / CHARBONNIER_EPSILON
+    theirs = kornia.losses.charbonnier_loss(scaled, torch.zeros_like(scaled), reduction="none")
+    torch.testing.assert_close(charbonnier(difference), theirs * CHARBONNIER_EPSILON)
+
+
+@pytest.mark.parametrize(("penalty", "theirs"), [("l1", F.l1_loss), ("mse", F.mse_loss)])
+def test_the_loss_is_torchs_own_on_scipys_warp(penalty: str, theirs: Any) -> None:
+    rng = np.random.default_rng(0)
+    frames, sources = rng.normal(size=(2, 1, 1, 3, 16, 18))
+    flow = rng.uniform(-3, 3, size=(1, 1, 2, 16, 18))
+    y, x = np.mgrid[0:16, 0:18].astype(float)
+    places = np.stack([y + flow[0, 0, 1], x + flow[0, 0, 0]])
+    warped = [
+        scipy.ndimage.map_coordinates(c, places, order=1, mode="nearest") for c in sources[0, 0]
+    ]
+    everywhere = torch.ones(1, 1, 1, 16, 18, dtype=torch.float64)
+    tensors = [torch.from_numpy(v) for v in (frames, sources, flow)]
+    ours = flow_consistency(*tensors, everywhere, penalty)
+    torch.testing.assert_close(ours, theirs(tensors[0][0, 0], torch.from_numpy(np.stack(warped))))

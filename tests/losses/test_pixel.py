@@ -1,7 +1,13 @@
+from typing import Any
+
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
+import torch.nn.functional as F
 
 from dp3_lightning.losses import pixel_loss, ring_error
+from dp3_lightning.losses.pixel import low_pass
 from dp3_lightning.regions import inner_ring, interior
 
 
@@ -70,3 +76,36 @@ def test_no_hole_no_loss() -> None:
         assert value.item() == 0
         value.backward()
         assert torch.isfinite(fake.grad).all()
+
+
+def test_the_blur_of_a_clip_is_that_of_its_largest_hole() -> None:
+    """One width for all frames of a clip, so that its target does not pulse with the hole."""
+    mask = torch.ones(1, 2, 1, 64, 64, dtype=torch.float64)
+    mask[:, 0, :, 8:56, 8:56] = 0  # 48 x 48
+    mask[:, 1, :, 28:36, 28:36] = 0  # 8 x 8
+    dot = torch.zeros(1, 2, 1, 64, 64, dtype=torch.float64)
+    dot[..., 32, 32] = 1
+    blurred = low_pass(dot, mask)
+    torch.testing.assert_close(blurred[:, 0], blurred[:, 1])
+    assert blurred.max().item() == pytest.approx(1 / (2 * torch.pi * (48 / 8) ** 2), rel=0.02)
+
+
+@pytest.mark.parametrize("side", [8, 24, 40])
+def test_the_low_pass_is_scipys_gaussian(side: int) -> None:
+    mask = torch.ones(1, 1, 1, 64, 64, dtype=torch.float64)
+    mask[..., 10 : 10 + side, 12 : 12 + side] = 0
+    picture = torch.rand(1, 1, 3, 64, 64, dtype=torch.float64)
+    ours = low_pass(picture, mask)[0, 0].numpy()
+    theirs = [
+        scipy.ndimage.gaussian_filter(channel, side / 8, mode="constant", truncate=8)
+        for channel in picture[0, 0].numpy()
+    ]
+    # Neither cuts its kernel where it counts; kornia's is normalised over a wider one.
+    assert np.abs(ours - np.stack(theirs)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("loss", "theirs"), [("mse", F.mse_loss), ("mae", F.l1_loss)])
+def test_a_hole_of_the_whole_frame_is_torchs_own_loss(loss: str, theirs: Any) -> None:
+    fake, real, mask = scene()
+    ours = pixel_loss(fake, real, torch.zeros_like(mask), loss, "full")
+    torch.testing.assert_close(ours, theirs(fake, real))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from dp3_lightning.metrics.identity import identity_flicker, identity_stability
 from dp3_lightning.metrics.privacy import (
     binomial_interval,
     identification,
-    identity_stability,
     tar_at_far,
     trained_attack,
 )
@@ -134,3 +134,38 @@ def test_identity_stability_is_one_for_the_original_itself() -> None:
     assert identity_stability(np.tile(track[:1], (5, 1))) == pytest.approx((1, 1))
     with pytest.raises(ValueError, match="two frames"):
         identity_stability(track[:1])
+
+
+def test_neighbours_are_all_neighbours_by_hand() -> None:
+    """Vectors in a plane at these angles; a track that swaps faces in every frame is not stable."""
+    angles = np.radians([0.0, 10, 40, 40, 100])
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    local, whole = identity_stability(rows)
+    assert local == pytest.approx(np.cos(np.radians([10, 30, 0, 60])).mean())
+    pairs = [angles[j] - angles[i] for i in range(5) for j in range(i + 1, 5)]
+    assert whole == pytest.approx(np.cos(pairs).mean())
+    swapped = np.eye(2)[[0, 1] * 6]
+    assert identity_stability(swapped)[0] == pytest.approx(0)
+
+
+def test_the_nearest_picture_of_a_person_counts() -> None:
+    """One good picture finds a person, however many bad ones there are."""
+    gallery = np.array([[0.1, 0], [9.0, 0], [9.0, 0], [1.0, 0]])
+    found = identification(np.zeros((1, 2)), [0], gallery, [0, 0, 0, 1], ks=(1,))
+    assert found.rates[1] == 1
+
+
+def test_identity_flickers_by_the_angle_from_frame_to_frame() -> None:
+    def at(*degrees: float) -> np.ndarray:
+        angles = np.radians(degrees)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    first, second = at(0, 50, 90), at(60, 50, 180)
+    assert identity_flicker(first, 3 * second) == pytest.approx((0.5 + 0 + 1) / 3)
+    calm = (at(0, 50, 90), at(60, 50, 90))
+    assert identity_flicker(first, second, calm) == pytest.approx(3)
+    assert identity_flicker(*calm, calm) == pytest.approx(1)
+    assert np.isnan(identity_flicker(first, second, (first, first)))
+    assert np.isnan(identity_flicker(np.zeros((0, 2)), np.zeros((0, 2))))
+    with pytest.raises(ValueError, match="pairs of frames"):
+        identity_flicker(first, second[:2])

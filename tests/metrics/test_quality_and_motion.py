@@ -13,6 +13,7 @@ from dp3_lightning.metrics import (
     head_pose,
     high_frequency_share,
     kernel_distance,
+    kernel_distance_interval,
     mobilenet_features,
     mouth_opening,
     sharpness,
@@ -82,6 +83,29 @@ def test_kernel_distance_against_the_sum_over_pairs() -> None:
         kernel_distance(first[:1], second)
 
 
+def test_the_interval_of_the_kernel_distance() -> None:
+    """It holds the distance of the distributions, shrinks with more rows, and tells them apart."""
+    rng = np.random.default_rng(0)
+    alike = [kernel_distance_interval(*rng.normal(size=(2, 40, 4)), seed=i) for i in range(40)]
+    assert np.mean([low <= 0 <= high for low, high in alike]) > 0.85
+    few = kernel_distance_interval(rng.normal(size=(24, 4)), rng.normal(size=(24, 4)) + 1.5)
+    many = kernel_distance_interval(rng.normal(size=(400, 4)), rng.normal(size=(400, 4)) + 1.5)
+    assert few[0] > 0
+    assert many[0] > 0
+    assert many[1] - many[0] < 0.6 * (few[1] - few[0])
+
+
+def test_frames_alike_their_neighbours_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(12, 4)), rng.normal(size=(12, 4))
+    twelve = kernel_distance_interval(first, second)
+    copied = kernel_distance_interval(np.repeat(first, 4, axis=0), np.repeat(second, 4, axis=0))
+    shuffled = [rng.permutation(np.repeat(rows, 4, axis=0)) for rows in (first, second)]
+    apart = kernel_distance_interval(*shuffled)
+    assert copied[1] - copied[0] > 1.3 * (apart[1] - apart[0])
+    assert copied[1] - copied[0] > 0.6 * (twelve[1] - twelve[0])
+
+
 @pytest.mark.parametrize("tilt", [-20.0, 0.0, 35.0])
 def test_a_head_that_tilts_and_turns(tilt: float) -> None:
     face = np.array([[-1.0, 0], [1, 0], [0.4, 0.8], [-0.7, 2], [0.7, 2]])
@@ -149,6 +173,19 @@ def test_mouth_opening_follows_the_stretch() -> None:
     assert correlation(speeds, np.diff(opening)) > 0.9
     absent = mouth_opening(talking(opening), [(200, 200, 210, 210)] * len(opening), FarnebackFlow())
     assert np.isnan(absent).all()
+
+
+def test_a_head_that_comes_nearer_does_not_speak() -> None:
+    """The stretch of the whole face is taken off that of the mouth."""
+    y, x = np.mgrid[0:96, 0:96].astype(float)
+    frames = []
+    for i in range(5):
+        zoom = 1.02**i
+        u, v = (x - 48) / zoom, (y - 48) / zoom
+        frames.append((np.sin(u / 3) + np.cos(v / 2.5) + 0.5 * np.sin((u + v) / 6)) / 3)
+    clip = torch.tensor(np.stack(frames), dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
+    boxes = [(16.0, 8.0, 80.0, 88.0)] * 5
+    assert np.abs(mouth_opening(clip, boxes, FarnebackFlow())).max() < 0.006  # the head: 0.02
 
 
 def test_correlation_leaves_out_what_is_not_known() -> None:

@@ -135,3 +135,23 @@ def test_perceptual_difference_compares_changes_not_pictures() -> None:
     assert math.isnan(perceptual_difference(frozen[:1], original[:1], Gap()))
     with pytest.raises(ValueError, match="one shape"):
         perceptual_difference(frozen[:5], original, Gap())
+
+
+def test_motion_is_compared_where_the_face_is_in_the_earlier_frame() -> None:
+    """The flow lies on the grid of frame t-1; the region moves on by its own width."""
+
+    class InTheFace(FlowEstimator):
+        """Sees motion where the earlier frame shows something, and only there."""
+
+        name = "in-the-face"
+
+        def _estimate(self, source: Tensor, target: Tensor) -> Tensor:
+            return 3.0 * (source[:, :2] > 0)
+
+    original = torch.full((3, 3, 16, 48), -1.0)
+    region = torch.zeros(3, 1, 16, 48)
+    for t in range(3):
+        region[t, :, 4:12, 12 * t + 4 : 12 * t + 12] = 1
+    output = torch.where(region > 0, 1.0, original)
+    found = flow_difference(output, original, region, InTheFace())
+    assert found == pytest.approx(3 * 2**0.5)

@@ -144,7 +144,7 @@ def run_processes(
             "init_args": {
                 "generator": "blur",
                 "detector": {"class_path": "tests.anonymize.anonymize_fixtures.LogsItself"},
-                "settings": {"check": {"identity_check": "off"}},
+                "settings": {"check": {"identity_check": "off", "check_detector": "same"}},
             },
         },
         "data": {

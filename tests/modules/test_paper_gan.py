@@ -40,6 +40,8 @@ def test_the_networks_are_made_of_what_the_proposal_names() -> None:
     assert nn.BatchNorm2d in kinds
     judged = [type(layer) for layer in PaperDiscriminator().features]
     assert judged.count(nn.Dropout2d) == judged.count(nn.Conv2d) == 4
+    assert judged.count(nn.BatchNorm2d) == 3
+    assert judged[:2] == [nn.Conv2d, nn.LeakyReLU]  # the first has none, as in DCGAN
 
 
 @pytest.mark.parametrize("condition_size", [0, 8])

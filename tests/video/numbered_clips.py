@@ -70,3 +70,32 @@ def damage(source: Path, target: Path, chosen: Iterable[int]) -> Path:
             data[start : start + packets[number].size] = b"\xff" * packets[number].size
     target.write_bytes(data)
     return target
+
+
+def textured(count: int = 40, height: int = 96, width: int = 128) -> list[av.VideoFrame]:
+    """Pictures of texture that moves, so that damage spreads and is seen."""
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(40, 215, (height, width, 3)).astype(np.uint8)
+    wide = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
+    pictures = []
+    for i in range(count):
+        moved = wide[i : i + height, 2 * i : 2 * i + width]
+        grain = rng.integers(-20, 20, (height, width, 1))  # what a decoder needs bits for
+        pictures.append(np.clip(moved + grain, 0, 255).astype(np.uint8))
+    return [av.VideoFrame.from_ndarray(picture) for picture in pictures]
+
+
+def scramble(source: Path, target: Path, number: int, at: float = 0.5, count: int = 60) -> Path:
+    """Flip bits of ``count`` bytes inside packet ``number``, from the share ``at`` of it on."""
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        content = bytes(packets[number])
+    start = bytes(data).find(content)
+    assert start >= 0
+    flips = np.random.default_rng(number).integers(1, 256, count)
+    first = start + int(at * len(content))
+    for offset in range(min(count, start + len(content) - first)):
+        data[first + offset] ^= int(flips[offset])
+    target.write_bytes(data)
+    return target

@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import pickle
@@ -6,6 +7,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from numbered_clips import B_FRAMES, encode, read_number
 
@@ -72,3 +74,31 @@ def test_forked_child_opens_its_own_file(clip: Path) -> None:
     assert pid != os.getpid()
     assert numbers == [13, 39, 2]
     assert read_number(reader[13]) == 13
+
+
+def drop_without_closing(clip: Path) -> None:
+    """Leave a decoder with threads to the garbage collector, as an unclosed file does."""
+    container = av.open(str(clip))
+    stream = container.streams.video[0]
+    stream.thread_type, stream.thread_count = "FRAME", 4
+    next(container.decode(stream))
+    circle: list[Any] = [container]
+    circle.append(circle)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_forked_child_does_not_collect_what_its_parent_left(clip: Path) -> None:
+    """It would wait for ever for threads that it does not have, at whatever moment."""
+    gc.collect()
+    gc.disable()
+    try:
+        drop_without_closing(clip)
+        child = multiprocessing.get_context("fork").Process(target=gc.collect)
+        child.start()
+    finally:
+        gc.enable()
+    child.join(20)
+    if child.exitcode is None:
+        child.kill()
+    assert child.exitcode == 0

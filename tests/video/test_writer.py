@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -197,3 +199,21 @@ def test_writer_keeps_any_first_time(tmp_path: Path) -> None:
     frames = [number_frame(i) for i in range(6)]
     path = write_video(tmp_path / "a.mp4", frames, 30, pts=pts, time_base=Fraction(1, 90000))
     assert VideoReader(path).times == [stamp * Fraction(1, 90000) for stamp in pts]
+
+
+def test_an_encoder_without_its_hardware_is_named_in_plain_words(tmp_path: Path) -> None:
+    """Hidden devices stand for a machine without a GPU, also where one is."""
+    script = (
+        "import sys, numpy as np; from dp3_lightning.video import write_video\n"
+        "write_video(sys.argv[1], [np.zeros((144, 144, 3), np.uint8)] * 2, 25, codec=sys.argv[2])"
+    )
+    if "hevc_nvenc" not in av.codecs_available:
+        pytest.skip("this PyAV has no NVENC")
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "x.mp4"), "hevc_nvenc"],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "'hevc_nvenc' needs a GPU and its driver" in result.stderr
+    assert "libx264" in result.stderr
+    assert list(tmp_path.iterdir()) == []

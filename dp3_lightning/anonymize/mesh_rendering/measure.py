@@ -165,7 +165,7 @@ def measure_motion(
         frames: index and picture, in order.
         plan: who is where.
         mesh: finds meshes.
-        progress: told the number of frames done.
+        progress: called with the number of frames done.
     """
     meter = MotionMeter(plan, mesh)
     for index, frame in frames:

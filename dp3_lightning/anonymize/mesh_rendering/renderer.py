@@ -32,6 +32,11 @@ class MeshRenderer:
         roles: number of the track in the plan to how it is drawn; tracks without one are blurred.
         casting: moves drawn faces.
         options: see :class:`RenderOptions`.
+
+    Attributes:
+        problems: failures of the preparation, told with the frames they concern.
+        refusals: number of a track with a mesh to why nobody is drawn there all the same.
+        redraws: person to the number of drawn people that were refused.
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class MeshRenderer:
         self.plan, self.roles, self.casting = plan, dict(roles), casting
         self.options = options or RenderOptions()
         self.undetected = frozenset(plan.undetected)
-        self.problems: list[Failure] = []  # of the preparation, told with the frames they concern
+        self.problems: list[Failure] = []
+        self.refusals: dict[int, str] = {}
         self.redraws: dict[str, int] = {}
 
     def render(self, frames: Sequence[UInt8Array], first: int) -> Rendered:
@@ -100,7 +106,8 @@ class MeshRenderer:
         if not is_drawn(track, at):
             return None
         if role is None or not role.motion.usable[at]:
-            result.failures.append(Failure(index, track.person, NO_MESH))
+            reason = self.refusals.get(number, NO_MESH) if role is None else NO_MESH
+            result.failures.append(Failure(index, track.person, reason))
             return None
         try:
             return self._layer(role, real, at, index, result)

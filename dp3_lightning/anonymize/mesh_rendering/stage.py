@@ -79,10 +79,10 @@ def prepare_mesh_renderer(
                 found = _cast(plan, own, casting, likeness, styles[person], frame_at, by_key)
         except Exception as error:  # fail closed: without a role a track is blurred
             reason = f"choosing a person failed: {type(error).__name__}: {error}"
-            renderer.problems.append(Failure(_first(plan, own), person, reason))
+            renderer.refusals |= dict.fromkeys(own, reason)
             continue
         if own and not found:
-            renderer.problems.append(Failure(_first(plan, own), person, TOO_ALIKE))
+            renderer.refusals |= dict.fromkeys(own, TOO_ALIKE)
         renderer.roles |= found
     renderer.redraws = likeness.redraws
     return renderer
@@ -98,10 +98,6 @@ def _needed(plan: Plan, frame_at: Callable[[int], UInt8Array]) -> Iterator[tuple
     }
     for index in sorted(wanted - set(plan.undetected) - set(plan.lost)):
         yield index, frame_at(index)
-
-
-def _first(plan: Plan, motions: Mapping[int, TrackMotion]) -> int:
-    return min(plan.tracks[number].start for number in motions)
 
 
 def _cast(

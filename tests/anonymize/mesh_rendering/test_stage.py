@@ -126,6 +126,7 @@ def test_everybody_gets_the_person_of_the_own_style() -> None:
     renderer = prepared(track(LEFT, "person-1"), track(RIGHT, "person-2"))
     assert sorted(renderer.roles) == [0, 1]
     assert not renderer.problems
+    assert not renderer.refusals
     assert renderer.redraws == {"person-1": 0, "person-2": 0}
     for number, person in enumerate(("person-1", "person-2")):
         np.testing.assert_allclose(renderer.roles[number].person.latent, style(person)[0])
@@ -139,12 +140,10 @@ def test_four_refusals_leave_the_face_blurred_and_tell_it(monkeypatch: pytest.Mo
     renderer = prepared(track(LEFT, "person-1", 2), track(RIGHT, "person-2", 2))
     assert list(renderer.roles) == [1]
     assert renderer.redraws == {"person-1": 4, "person-2": 0}
-    assert [(p.frame, p.person, p.reason) for p in renderer.problems] == [
-        (2, "person-1", TOO_ALIKE)
-    ]
+    assert renderer.refusals == {0: TOO_ALIKE}
     assert len(Painter.people) == 4 + 1  # four different ones, and the other person's
     result = renderer.render([FRAME] * N, 2)
-    assert TOO_ALIKE in {f.reason for f in result.failures}
+    assert {f.reason for f in result.failures} == {TOO_ALIKE}  # in every frame, not only the first
     assert {f.person for f in result.failures} == {"person-1"}
 
 
@@ -153,6 +152,7 @@ def test_who_is_refused_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     renderer = prepared(track(LEFT, "person-1"))
     assert renderer.redraws == {"person-1": 3}
     assert not renderer.problems
+    assert not renderer.refusals
     assert renderer.roles[0].person.latent[0] == Painter.people[3]
 
 
@@ -170,6 +170,7 @@ def test_people_with_glasses_are_drawn_in_the_end(monkeypatch: pytest.MonkeyPatc
     assert len(Painter.people) == 1 + 5
     assert renderer.roles[0].person.flawed
     assert not renderer.problems
+    assert not renderer.refusals
 
 
 def test_glasses_use_no_draw_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,10 +204,10 @@ def test_what_fails_while_somebody_is_chosen_is_told_and_others_are_drawn(
     monkeypatch.setattr(Painter, "choose", failing)
     renderer = prepared(track(LEFT, "person-1"), track(RIGHT, "person-2"))
     assert list(renderer.roles) == [1]
-    (problem,) = renderer.problems
-    assert problem.person == "person-1"
-    assert "RuntimeError: out of memory" in problem.reason
+    assert list(renderer.refusals) == [0]
+    assert "RuntimeError: out of memory" in renderer.refusals[0]
     result = renderer.render([FRAME] * N, 0)
+    assert {f.reason for f in result.failures} == {renderer.refusals[0]}
     assert {f.person for f in result.failures} == {"person-1"}
     assert {f.frame for f in result.failures} == set(range(N))
     middle = result.frames[0][100:120, 230:250].reshape(-1, 3).mean(0)
@@ -298,7 +299,7 @@ def test_what_fails_while_colours_are_fitted_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(stage, "PersonPainter", Slow)
     renderer = prepared(track(LEFT, "person-1"))
     assert not renderer.roles
-    assert "too late" in renderer.problems[0].reason
+    assert "too late" in renderer.refusals[0]
 
 
 def test_faces_that_are_told_to_be_blurred_are_blurred(monkeypatch: pytest.MonkeyPatch) -> None:
