@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from dp3_lightning.anonymize import PlanOptions, plan_video
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.anonymize.verify import covered_share
 from dp3_lightning.assets import asset_path
 from dp3_lightning.faces import CenterFace

@@ -28,9 +28,9 @@ LENGTHS = (100, 2000)
 
 def child(task: dict[str, str]) -> None:
     """Anonymize and print the peak in MiB."""
-    from dp3_lightning.allocator import keep_freed_memory
     from dp3_lightning.anonymize import CheckOptions, Drawing, Settings, anonymize_video
     from dp3_lightning.generators import StyleGANUnetAdapter
+    from dp3_lightning.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     way = task["way"]

@@ -27,7 +27,6 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, Row, add_draft, in_turns, metadata, publish, summary
-from dp3_lightning.allocator import keep_freed_memory
 from dp3_lightning.anonymize import (
     CheckOptions,
     DeviceOptions,
@@ -42,6 +41,7 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.evaluation import Tools, evaluate_pair
 from dp3_lightning.evaluation.rendering import detected_plan
 from dp3_lightning.generators import StyleGANUnetAdapter
+from dp3_lightning.runtime.allocator import keep_freed_memory
 from dp3_lightning.video import VideoReader, write_video
 
 CLIPS = ("speech", "smile", "actress", "carphone")

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dp3_lightning.allocator import keep_freed_memory
 from dp3_lightning.generators import (
     StyleGANUnet,
     StyleGANUnetAdapter,
     optimize_for_inference,
 )
-from dp3_lightning.presets import GENERATOR_PRESETS
+from dp3_lightning.generators.presets import GENERATOR_PRESETS
+from dp3_lightning.runtime.allocator import keep_freed_memory
 
 UPSTREAM_DEFAULTS: dict[str, Any] = {
     "im_channels": 3, "cse_nc": None, "mask_output": True, "input_cse": False, "scale_grad": True,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3_lightning.assets import asset_path
-from dp3_lightning.evaluation.fits import fit_once
+from dp3_lightning.studies.training_runs import fit_once
 from dp3_lightning.video import VideoReader, write_video
 
 CLIPS = ("speech", "smile", "actress", "carphone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dp3_lightning import torchvision_compat
+from dp3_lightning.runtime import torchvision_compat
 
 if TYPE_CHECKING:
     from dp3_lightning.anonymize import anonymize_video

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-# Before anything that imports torchvision: see dp3_lightning/torchvision_compat.py.
+# Before anything that imports torchvision: see dp3_lightning/runtime/torchvision_compat.py.
 import dp3_lightning  # noqa: F401
 from dp3_lightning.assets import AssetUnavailableError
 

@@ -38,7 +38,6 @@ from benchmarks.ladder_recipe import cut_clips
 from dp3_lightning.anonymize import Drawing
 from dp3_lightning.data import VideoClipDataModule
 from dp3_lightning.evaluation import Tools
-from dp3_lightning.evaluation.fits import fit_once
 from dp3_lightning.evaluation.rendering import render
 from dp3_lightning.generators import GeneratorAdapter, composite, load_generator
 from dp3_lightning.metrics import (
@@ -50,6 +49,7 @@ from dp3_lightning.metrics import (
 )
 from dp3_lightning.modules import PaperGAN
 from dp3_lightning.structures import FloatArray
+from dp3_lightning.studies.training_runs import fit_once
 
 HERE = Path(__file__).parent
 WAYS = {"GAN": (), "GAN, TV": ("tv",), "GAN, MSE": ("mse",), "GAN, TV and MAE": ("tv", "mae")}

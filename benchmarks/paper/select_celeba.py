@@ -25,8 +25,8 @@ from pathlib import Path
 import cv2
 
 from dp3_lightning.faces import CenterFace
+from dp3_lightning.runtime.files import write_text
 from dp3_lightning.structures import FaceDetector
-from dp3_lightning.whole_files import write_text
 
 PARTS = {"0": "train", "1": "val", "2": "test"}
 

@@ -34,10 +34,10 @@ from benchmarks.ladder_recipe import (
 )
 from benchmarks.ladder_scores import Rung, Scorer, Scores
 from benchmarks.temporal_stability import median
-from dp3_lightning.evaluation.fits import Config, fit_once
 from dp3_lightning.reports.charts import Series, scatter
 from dp3_lightning.reports.pages import page
-from dp3_lightning.whole_files import write_text
+from dp3_lightning.runtime.files import write_text
+from dp3_lightning.studies.training_runs import Config, fit_once
 
 FIGURES = (
     "excess warping error",

@@ -31,8 +31,8 @@ import numpy as np
 from benchmarks.common import RESULTS, Row, add_draft, metadata, publish
 from benchmarks.privacy.labelled import Labelled, labelled_set
 from dp3_lightning.anonymize.coverage import covered_share
-from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.anonymize.planning import plan_picture
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.planning.planner import plan_picture
 from dp3_lightning.anonymize.verify import OutputCheck
 from dp3_lightning.faces import CenterFace, detector_named
 from dp3_lightning.faces.choice import DETECTOR_NAMES, detector_of_another_family

@@ -21,7 +21,7 @@ from dp3_lightning.anonymize import (
     anonymize_video,
 )
 from dp3_lightning.anonymize.picture_job import plan_of_picture, read_picture, write_picture
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.structures import FloatArray

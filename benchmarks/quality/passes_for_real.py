@@ -32,8 +32,8 @@ from dp3_lightning.anonymize import Settings
 from dp3_lightning.anonymize.picture_job import plan_of_picture, read_picture
 from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces import CenterFace
+from dp3_lightning.runtime.files import write_json
 from dp3_lightning.structures import UInt8Array
-from dp3_lightning.whole_files import write_json
 
 SIDE, QUALITY = 192, 90  # pixels, of JPEG
 MOST_TOLD_APART = 0.6

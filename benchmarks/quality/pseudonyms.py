@@ -39,7 +39,7 @@ from dp3_lightning.anonymize import (
 )
 from dp3_lightning.anonymize.manifest import read_manifest
 from dp3_lightning.anonymize.picture_job import anonymize_picture, plan_of_picture, read_picture
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
 from dp3_lightning.anonymize.video_job import VideoJob
 from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_at_least

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
+from dp3_lightning.anonymize.rendering.mesh.likeness import Likeness
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from dp3_lightning.anonymize import (
     Settings,
 )
 from dp3_lightning.anonymize.manifest import is_done, read_manifest
-from dp3_lightning.anonymize.mesh_rendering.measure import MotionMeter
-from dp3_lightning.anonymize.mesh_rendering.renderer import NO_MESH
 from dp3_lightning.anonymize.picture_job import anonymize_picture, plan_of_picture, read_picture
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.rendering.mesh.measure import MotionMeter
+from dp3_lightning.anonymize.rendering.mesh.renderer import NO_MESH
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.structures import FloatArray, UInt8Array

@@ -26,7 +26,7 @@ from benchmarks.quality.signals import (
     telling_frames,
 )
 from benchmarks.quality.watching import BoolArray, FrameAt, Observer, Seen
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.evaluation.views import FaceView, face_views
 from dp3_lightning.metrics import warping_errors
 from dp3_lightning.optical_flow import FarnebackFlow

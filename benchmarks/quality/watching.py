@@ -11,8 +11,8 @@ import numpy.typing as npt
 from benchmarks.quality.identities import Judge
 from benchmarks.quality.pictures import Look, look_of
 from benchmarks.quality.signals import FivePoints
-from dp3_lightning.anonymize.mesh_rendering.measure import MotionMeter
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.rendering.mesh.measure import MotionMeter
 from dp3_lightning.evaluation.identity import embedded_frames
 from dp3_lightning.evaluation.views import VIEW, FaceView
 from dp3_lightning.faces import CenterFace, YuNet, smooth_boxes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Row, in_turns, summary
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace, PersonPainter
+from dp3_lightning.anonymize.rendering.mesh.people import DrawnFace, PersonPainter
 from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators import load_generator

@@ -1,7 +1,6 @@
 """Anonymize whole videos: plan which face is where, render, check, record."""
 
 from dp3_lightning.anonymize.api import anonymize_video
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import Outcome
 from dp3_lightning.anonymize.options import (
     CheckOptions,
@@ -9,9 +8,10 @@ from dp3_lightning.anonymize.options import (
     OutputOptions,
     PersonOptions,
 )
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack, read_plan, write_plan
-from dp3_lightning.anonymize.planning import PlanOptions, plan_picture, plan_video
-from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack, read_plan, write_plan
+from dp3_lightning.anonymize.planning.planner import PlanOptions, plan_picture, plan_video
+from dp3_lightning.anonymize.rendering.drawing import Drawing
+from dp3_lightning.anonymize.rendering.renderer import RenderOptions
 from dp3_lightning.anonymize.settings import Settings
 
 __all__ = [

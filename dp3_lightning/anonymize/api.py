@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.files import FilePair
 from dp3_lightning.anonymize.manifest import Outcome
 from dp3_lightning.anonymize.options import DeviceOptions
 from dp3_lightning.anonymize.picture_job import anonymize_picture
-from dp3_lightning.anonymize.plan import Plan, read_plan
+from dp3_lightning.anonymize.planning.plan import Plan, read_plan
+from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.anonymize.settings import Settings
 from dp3_lightning.anonymize.video_job import Progress, VideoJob
 from dp3_lightning.faces import detector_named

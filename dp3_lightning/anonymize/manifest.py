@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dp3_lightning.anonymize.outcome import UNRESOLVED, Outcome
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.anonymize.planning import WEAK
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.planner import WEAK
 from dp3_lightning.anonymize.provenance import tool_commit
 from dp3_lightning.faces.analysis import file_hash
-from dp3_lightning.whole_files import write_json
+from dp3_lightning.runtime.files import write_json
 
 __all__ = ["UNRESOLVED", "Outcome", "is_done", "manifest_of", "read_manifest", "write_manifest"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.anonymize.rendered import Failure
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.rendering.result import Failure
 from dp3_lightning.anonymize.verify import Checked
 from dp3_lightning.structures import UInt8Array
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import Outcome, manifest_of, refuse_existing, write_manifest
 from dp3_lightning.anonymize.pictures import read_picture as read_picture
 from dp3_lightning.anonymize.pictures import write_picture as write_picture
-from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.anonymize.planning import plan_picture
-from dp3_lightning.anonymize.pseudonyms import Pseudonyms
-from dp3_lightning.anonymize.renderers import people_of, renderer_for
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.planning.planner import plan_picture
+from dp3_lightning.anonymize.rendering.choice import people_of, renderer_for
+from dp3_lightning.anonymize.rendering.drawing import Drawing
+from dp3_lightning.anonymize.rendering.pseudonyms import Pseudonyms
 from dp3_lightning.anonymize.settings import (
     Settings,
     checking_detector,

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from dp3_lightning.runtime.files import replaced
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import filled
-from dp3_lightning.whole_files import replaced
 
 _QUALITY = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dp3_lightning.anonymize.damage import remarks_on_the_file
 from dp3_lightning.anonymize.manifest import Outcome
+from dp3_lightning.anonymize.planning.damage import remarks_on_the_file
 from dp3_lightning.anonymize.settings import Settings
 
 

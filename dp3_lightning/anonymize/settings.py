@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dp3_lightning.anonymize.options import CheckOptions, OutputOptions, PersonOptions
-from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.anonymize.planning import PlanOptions
-from dp3_lightning.anonymize.render import RenderOptions
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.planning.planner import PlanOptions
+from dp3_lightning.anonymize.rendering.renderer import RenderOptions
 from dp3_lightning.assets import AssetUnavailableError, asset_path
 from dp3_lightning.faces import UnionDetector, detector_named
 from dp3_lightning.faces.choice import describe_detector, detector_of_another_family

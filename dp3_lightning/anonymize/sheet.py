@@ -9,14 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dp3_lightning.anonymize.drawing import Drawing
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace
-from dp3_lightning.anonymize.mesh_rendering.stage import MeshRenderer
 from dp3_lightning.anonymize.options import PersonOptions
 from dp3_lightning.anonymize.picture_job import read_picture, write_picture
-from dp3_lightning.anonymize.plan import Plan
-from dp3_lightning.anonymize.planning import plan_picture, plan_video
-from dp3_lightning.anonymize.renderers import renderer_for
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.planning.planner import plan_picture, plan_video
+from dp3_lightning.anonymize.rendering.choice import renderer_for
+from dp3_lightning.anonymize.rendering.drawing import Drawing
+from dp3_lightning.anonymize.rendering.mesh.people import DrawnFace
+from dp3_lightning.anonymize.rendering.mesh.stage import MeshRenderer
 from dp3_lightning.anonymize.settings import Settings, recogniser
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.structures import FaceDetector, UInt8Array

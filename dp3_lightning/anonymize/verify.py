@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dp3_lightning.anonymize.coverage import covered_share, is_covered
-from dp3_lightning.anonymize.plan import Origin, Plan
+from dp3_lightning.anonymize.planning.plan import Origin, Plan
 from dp3_lightning.faces.analysis import find_faces
 from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.faces.obscure import Treatment, obscure

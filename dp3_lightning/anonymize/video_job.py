@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from dp3_lightning.anonymize.compat import as_detected
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.encoding import Encoding
-from dp3_lightning.anonymize.found_tracks import found_tracks
 from dp3_lightning.anonymize.manifest import (
     Outcome,
     manifest_of,
     refuse_existing,
     write_manifest,
 )
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
-from dp3_lightning.anonymize.planning import plan_video
-from dp3_lightning.anonymize.renderers import Renderer, people_of, renderer_for
+from dp3_lightning.anonymize.planning.found_tracks import found_tracks
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.planner import plan_video
+from dp3_lightning.anonymize.rendering.choice import Renderer, people_of, renderer_for
+from dp3_lightning.anonymize.rendering.deep_privacy2 import as_detected
+from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.anonymize.settings import (
     Settings,
     checking_detector,

@@ -23,9 +23,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from dp3_lightning.anonymize.plan import Plan, read_plan, write_plan
+from dp3_lightning.anonymize.planning.plan import Plan, read_plan, write_plan
+from dp3_lightning.runtime.files import replaced, write_json
 from dp3_lightning.structures import UInt8Array
-from dp3_lightning.whole_files import replaced, write_json
 
 _STATE = "run.json"
 

@@ -19,7 +19,7 @@ from dp3_lightning.generators.layers import (
     channels_at,
     resample_filter,
 )
-from dp3_lightning.presets import DISCRIMINATOR_PRESETS, preset
+from dp3_lightning.generators.presets import DISCRIMINATOR_PRESETS, preset
 
 
 def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:

@@ -16,7 +16,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.evaluation.identity import TrackEmbeddings, flicker_figure, identity_figures
 from dp3_lightning.evaluation.meshes import mesh_figures
 from dp3_lightning.evaluation.tools import Tools

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from dp3_lightning.anonymize.mesh_rendering.measure import MotionMeter
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.rendering.mesh.measure import MotionMeter
 from dp3_lightning.evaluation.views import VIEW, FaceView
 from dp3_lightning.faces.expression import mean_mesh
 from dp3_lightning.faces.mesh import FaceMesh

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.evaluation.figures import FaceFigures, evaluate_pair
 from dp3_lightning.evaluation.meaning import MEANING
 from dp3_lightning.evaluation.people import PersonTrack, people_figures

@@ -16,8 +16,8 @@ from dp3_lightning.anonymize import (
     anonymize_video,
     plan_video,
 )
-from dp3_lightning.anonymize.compat import as_detected
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.rendering.deep_privacy2 import as_detected
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.embedder import FaceEmbedder
 

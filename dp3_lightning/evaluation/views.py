@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.faces.resample import cut_window
 from dp3_lightning.faces.tracker import smooth_boxes
 from dp3_lightning.structures import FloatArray, UInt8Array

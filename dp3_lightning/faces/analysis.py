@@ -15,9 +15,9 @@ import numpy as np
 
 from dp3_lightning.assets import AssetUnavailableError, cache_folder
 from dp3_lightning.faces.continuity import CUT_THRESHOLD, Look, content_change
+from dp3_lightning.runtime.files import write_json
 from dp3_lightning.structures import Detection, FaceDetector, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
-from dp3_lightning.whole_files import write_json
 
 ANALYSIS_VERSION = 2
 _DETECTOR_BATCH = 16

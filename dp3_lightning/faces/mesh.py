@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_choice
 from dp3_lightning.faces.detector import Runtime
-from dp3_lightning.openvino_runtime import import_openvino
+from dp3_lightning.runtime.openvino import import_openvino
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 POINTS = 468

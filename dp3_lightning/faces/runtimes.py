@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dp3_lightning.openvino_runtime import import_openvino
+from dp3_lightning.runtime.openvino import import_openvino
 
 NetworkOutputs = Sequence[npt.NDArray[np.float32]]
 Blob = npt.NDArray[np.float32]

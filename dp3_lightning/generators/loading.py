@@ -20,8 +20,8 @@ from dp3_lightning.generators.checkpoints import (
 from dp3_lightning.generators.face_prior.adapter import NAME as FACE_PRIOR
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from dp3_lightning.generators.native import StyleGANUnetAdapter
+from dp3_lightning.generators.presets import GENERATOR_PRESETS
 from dp3_lightning.generators.stylegan_unet import StyleGANUnet
-from dp3_lightning.presets import GENERATOR_PRESETS
 
 
 def load_generator(source: str | Path, preset: str | None = None) -> GeneratorAdapter:

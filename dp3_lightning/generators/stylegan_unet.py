@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dp3_lightning.generators.layers import EqualizedConv2d, ResidualBlock, channels_at
 from dp3_lightning.generators.mapping import MappingNetwork
 from dp3_lightning.generators.masking import mask_output
-from dp3_lightning.presets import GENERATOR_PRESETS, preset
+from dp3_lightning.generators.presets import GENERATOR_PRESETS, preset
 
 
 class StyleGANUnet(nn.Module):

@@ -11,10 +11,10 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, Dataset
 
 from dp3_lightning.anonymize.api import anonymize_video
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.files import FilePair, pair_files
 from dp3_lightning.anonymize.manifest import is_done
 from dp3_lightning.anonymize.options import DeviceOptions, Precision
+from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.anonymize.settings import Settings
 from dp3_lightning.structures import FaceDetector
 

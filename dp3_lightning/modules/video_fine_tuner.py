@@ -34,7 +34,6 @@ from dp3_lightning.modules.batches import (
     split_batch,
     track_keys,
 )
-from dp3_lightning.modules.clip_metrics import ClipMetrics
 from dp3_lightning.modules.optimization import (
     LearningRateSchedule,
     check_gradient_norm,
@@ -48,6 +47,7 @@ from dp3_lightning.modules.optimization import (
     optimizer_settings,
 )
 from dp3_lightning.modules.part_log import PartLog
+from dp3_lightning.modules.validation_metrics import ClipMetrics
 from dp3_lightning.modules.warm_start import read_training_checkpoint, restore_moments
 from dp3_lightning.numerics import at_least_float32, ramp
 from dp3_lightning.randomness import keyed_normal

@@ -13,8 +13,8 @@ from typing import Any
 
 from dp3_lightning.reports.fallbacks import Fallback, fallback_table, fallbacks
 from dp3_lightning.reports.pages import figures, page, thumbnails
+from dp3_lightning.runtime.files import write_text
 from dp3_lightning.structures import UInt8Array
-from dp3_lightning.whole_files import write_text
 
 _WIDTH = 960  # of the timeline
 _COLORS = {

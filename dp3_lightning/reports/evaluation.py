@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dp3_lightning.reports.charts import Series, scatter
 from dp3_lightning.reports.pages import page, thumbnails
 from dp3_lightning.reports.player import player, player_script
-from dp3_lightning.whole_files import write_text
+from dp3_lightning.runtime.files import write_text
 
 # Shown as plots; the rest is in the table.
 _PLOTTED = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from dp3_lightning.reports.charts import Series, scatter
 from dp3_lightning.reports.pages import page
-from dp3_lightning.whole_files import write_text
+from dp3_lightning.runtime.files import write_text
 
 
 def write_curve(path: Path, record: Mapping[str, Any]) -> Path:

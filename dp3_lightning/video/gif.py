@@ -14,10 +14,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
+from dp3_lightning.runtime.files import replaced
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.reader import VideoReader
-from dp3_lightning.whole_files import replaced
 
 _COLORS = 256
 

@@ -15,8 +15,8 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from dp3_lightning.runtime.files import replaced
 from dp3_lightning.video.decoding import intact_packets, path_for_ffmpeg
-from dp3_lightning.whole_files import replaced
 
 _LEAST_FALL = Fraction(1, 5)  # seconds that time stamps fall back where they start again
 _RESTARTS = (

@@ -16,11 +16,11 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
+from dp3_lightning.runtime.files import replaced
 from dp3_lightning.structures import UInt8Array
 from dp3_lightning.video.color import BT709, ColorTags, rgb_to_picture
 from dp3_lightning.video.decoding import path_for_ffmpeg
 from dp3_lightning.video.join import timing_options
-from dp3_lightning.whole_files import replaced
 
 _HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_videotoolbox", "_mf", "_v4l2m2m", "_vulkan")
 _LOSSLESS_CODEC = "libx264rgb"  # fits into mp4, mov, mkv and avi

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dp3_lightning import cli
-from dp3_lightning.anonymize.command import anonymize_command
 from dp3_lightning.anonymize.files import left_out, pair_files
+from dp3_lightning.cli import main as cli
+from dp3_lightning.cli.anonymize import anonymize_command
 from dp3_lightning.structures import Detection, UInt8Array
 from dp3_lightning.video import VideoReader
 from tests.anonymize.anonymize_fixtures import (

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dp3_lightning.anonymize import Outcome, anonymize_video
-from dp3_lightning.anonymize.drawing import Drawing
 from dp3_lightning.anonymize.manifest import read_manifest
-from dp3_lightning.asset_table import FACE_PRIOR_TERMS
+from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.assets import asset_path
+from dp3_lightning.assets.table import FACE_PRIOR_TERMS
 from dp3_lightning.faces import CenterFace
 from dp3_lightning.faces.mesh import FaceMesh
 from dp3_lightning.generators.face_prior.fast import FastSynthesis
@@ -186,7 +186,7 @@ def test_a_synthesis_of_no_numbers_blurs_everybody(
 def test_a_synthesis_that_breaks_half_way_blurs_what_it_does_not_draw(
     run: Run, drawing: Drawing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dp3_lightning.anonymize.mesh_rendering.people import PersonPainter
+    from dp3_lightning.anonymize.rendering.mesh.people import PersonPainter
 
     express = PersonPainter.express
 

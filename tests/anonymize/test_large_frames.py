@@ -10,7 +10,7 @@ import pytest
 
 from dp3_lightning.anonymize import CheckOptions, Settings, anonymize_video, read_plan, write_plan
 from dp3_lightning.anonymize.manifest import read_manifest
-from dp3_lightning.anonymize.planning import plan_picture
+from dp3_lightning.anonymize.planning.planner import plan_picture
 from dp3_lightning.assets import asset_path
 from dp3_lightning.faces import YuNet, detector_named
 from dp3_lightning.structures import UInt8Array

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from dp3_lightning.anonymize import sheet
-from dp3_lightning.anonymize.command import anonymize_command
-from dp3_lightning.anonymize.drawing import Drawing
-from dp3_lightning.anonymize.mesh_rendering.people import DrawnFace
 from dp3_lightning.anonymize.options import PersonOptions
 from dp3_lightning.anonymize.picture_job import read_picture, write_picture
-from dp3_lightning.anonymize.plan import Plan
+from dp3_lightning.anonymize.planning.plan import Plan
+from dp3_lightning.anonymize.rendering.drawing import Drawing
+from dp3_lightning.anonymize.rendering.mesh.people import DrawnFace
 from dp3_lightning.anonymize.settings import Settings
 from dp3_lightning.assets import asset_path
+from dp3_lightning.cli.anonymize import anonymize_command
 from dp3_lightning.generators.face_prior.adapter import FacePriorGenerator
 from tests.anonymize.anonymize_fixtures import SquareDetector, background, settings, tiny32
 

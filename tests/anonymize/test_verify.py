@@ -11,7 +11,7 @@ import pytest
 from dp3_lightning.anonymize import CheckOptions, plan_video, video_job
 from dp3_lightning.anonymize.coverage import is_covered
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, read_manifest
-from dp3_lightning.anonymize.plan import Origin, Plan
+from dp3_lightning.anonymize.planning.plan import Origin, Plan
 from dp3_lightning.anonymize.settings import checking_detector
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, _looks, covered_share
 from dp3_lightning.anonymize.workspace import Workspace

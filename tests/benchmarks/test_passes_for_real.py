@@ -22,7 +22,7 @@ from benchmarks.quality.passes_for_real import (
 from benchmarks.quality.still_faces import output_of
 from benchmarks.quality.still_sources import Still
 from dp3_lightning.anonymize.picture_job import write_picture
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
 
 BOX = (30.0, 20.0, 90.0, 100.0)
 N = 6

@@ -15,7 +15,7 @@ from benchmarks.quality.pseudonyms import KeyStudy, key_of, looks
 from benchmarks.quality.still_sources import Still
 from dp3_lightning.anonymize import Drawing
 from dp3_lightning.anonymize.picture_job import write_picture
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
 from dp3_lightning.faces.sface import SFaceEmbedder
 from dp3_lightning.video import write_video
 

@@ -42,9 +42,9 @@ from benchmarks.quality.thresholds import (
     threshold_at,
 )
 from dp3_lightning.anonymize import Drawing
-from dp3_lightning.anonymize.mesh_rendering.likeness import Likeness
-from dp3_lightning.anonymize.mesh_rendering.renderer import NO_MESH
-from dp3_lightning.anonymize.mesh_rendering.stage import TOO_ALIKE
+from dp3_lightning.anonymize.rendering.mesh.likeness import Likeness
+from dp3_lightning.anonymize.rendering.mesh.renderer import NO_MESH
+from dp3_lightning.anonymize.rendering.mesh.stage import TOO_ALIKE
 from dp3_lightning.assets import ASSETS, asset_path
 from dp3_lightning.faces.sface import SFaceEmbedder
 from dp3_lightning.structures import FloatArray, UInt8Array

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dp3_lightning.anonymize.command import anonymize_parser
 from dp3_lightning.callbacks import LossCallback
+from dp3_lightning.cli.anonymize import anonymize_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

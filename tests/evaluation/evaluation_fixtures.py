@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
-from dp3_lightning.anonymize.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
 from dp3_lightning.evaluation import Tools, evaluate_pair
 from dp3_lightning.optical_flow import FarnebackFlow
 from dp3_lightning.structures import Detection, FloatArray, UInt8Array

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3_lightning.anonymize.plan import PlannedTrack
+from dp3_lightning.anonymize.planning.plan import PlannedTrack
+from dp3_lightning.cli.evaluate import evaluate_command
 from dp3_lightning.evaluation import MEANING, FaceView, evaluate_pair, face_views
-from dp3_lightning.evaluation.command import evaluate_command
 from dp3_lightning.evaluation.watching import FacesOfFrames
 from dp3_lightning.structures import Detection, UInt8Array
 from tests.evaluation.evaluation_fixtures import N, changed, clip, figures, frames, plan, tools

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dp3_lightning.anonymize.plan import PlannedTrack
+from dp3_lightning.anonymize.planning.plan import PlannedTrack
+from dp3_lightning.cli import evaluate as command_module
+from dp3_lightning.cli.evaluate import evaluate_command
 from dp3_lightning.evaluation import Evaluated, Tools, evaluate, record_of
-from dp3_lightning.evaluation import command as command_module
-from dp3_lightning.evaluation.command import evaluate_command
 from dp3_lightning.evaluation.records import people_of
 from dp3_lightning.metrics import PictureFeatures
 from dp3_lightning.reports.evaluation import _verdict, write_evaluation_report

@@ -17,8 +17,8 @@ from dp3_lightning.generators import (
     load_generator,
 )
 from dp3_lightning.generators.export import export_generator
+from dp3_lightning.generators.presets import GENERATOR_PRESETS
 from dp3_lightning.modules import VideoFineTuner
-from dp3_lightning.presets import GENERATOR_PRESETS
 from tests.training_fixtures import batch_of
 
 ARGUMENTS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from dp3_lightning.generators import (
 )
 from dp3_lightning.generators.checkpoints import read_checkpoint
 from dp3_lightning.generators.loading import identify_preset
-from dp3_lightning.presets import GENERATOR_PRESETS
+from dp3_lightning.generators.presets import GENERATOR_PRESETS
 
 State = dict[str, Tensor]
 

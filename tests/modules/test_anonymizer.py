@@ -198,7 +198,7 @@ NAMES_OF_THREADS = """
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from dp3_lightning.training import run
+from dp3_lightning.cli.train import run
 run(sys.argv[1:])
 print("threads:", *[f.read_text().strip() for f in Path("/proc/self/task").glob("*/comm")])
 """

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dp3_lightning.modules.clip_metrics import ClipMetrics
+from dp3_lightning.modules.validation_metrics import ClipMetrics
 
 
 def batch_with(flicker: float) -> dict[str, torch.Tensor]:

@@ -10,10 +10,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from dp3_lightning.callbacks import PixelLoss, TotalVariationLoss
+from dp3_lightning.cli.train import run
 from dp3_lightning.discriminators import PaperDiscriminator
 from dp3_lightning.generators import PaperGenerator
 from dp3_lightning.modules import PaperGAN
-from dp3_lightning.training import run
 
 SIZE = 32
 

@@ -13,8 +13,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from dp3_lightning import cli
 from dp3_lightning.callbacks import InterruptCheckpoint
+from dp3_lightning.cli import main as cli
 from dp3_lightning.modules import VideoFineTuner
 from tests.modules.test_processes import config, same_weights, start, weights
 from tests.modules.test_video_fine_tuner import fit, tuner

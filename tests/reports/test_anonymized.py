@@ -14,12 +14,12 @@ import pytest
 
 from dp3_lightning.anonymize import Outcome
 from dp3_lightning.anonymize.picture_job import write_picture
-from dp3_lightning.anonymize.render import FaceRenderer
-from dp3_lightning.anonymize.renderers import people_of
+from dp3_lightning.anonymize.rendering.choice import people_of
+from dp3_lightning.anonymize.rendering.renderer import FaceRenderer
 from dp3_lightning.anonymize.workspace import Workspace
 from dp3_lightning.reports.anonymized import write_report
 from dp3_lightning.reports.fallbacks import fallbacks, ranges_of
-from tests.anonymize.mesh_rendering.mesh_fixtures import (
+from tests.anonymize.rendering.mesh.mesh_fixtures import (
     SKIN,
     one_track_plan,
     painted,

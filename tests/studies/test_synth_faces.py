@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dp3_lightning.cli import studies as commands
 from dp3_lightning.data.face_shards import read_shard
 from dp3_lightning.generators.face_prior.adapter import load_encoder
 from dp3_lightning.generators.face_prior.context_encoder import ContextEncoder
 from dp3_lightning.generators.face_prior.latent_model import LatentModel
 from dp3_lightning.generators.face_prior.latent_space import LatentSpace
-from dp3_lightning.studies import commands, encoder_residuals, synth_faces
+from dp3_lightning.studies import encoder_residuals, synth_faces
 from dp3_lightning.studies.color_heads import sample_styles
 from dp3_lightning.studies.encoder_residuals import residuals_of
 from dp3_lightning.studies.synth_faces import FaceSampler, flat_choice

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dp3_lightning.asset_table import FACE_PRIOR_TERMS
+from dp3_lightning.assets.table import FACE_PRIOR_TERMS
 from dp3_lightning.checks import check_between, check_choice
 from dp3_lightning.generators.base import GeneratorAdapter, check_clip_inputs
 from dp3_lightning.generators.face_prior.context_encoder import INPUT_SIZE, ContextEncoder

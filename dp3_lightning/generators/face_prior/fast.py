@@ -15,7 +15,7 @@ from dp3_lightning.generators.face_prior.synthesis import (
     W_DIM,
     MobileStyleGANSynthesis,
 )
-from dp3_lightning.openvino_runtime import has_openvino, import_openvino
+from dp3_lightning.runtime.openvino import has_openvino, import_openvino
 
 Precision = Literal["32", "bf16"]
 Draw = Callable[[Tensor], Tensor]

@@ -20,7 +20,7 @@ from dp3_lightning.generators.face_prior.synthesis import (
     haar,
     inverse_haar,
 )
-from dp3_lightning.openvino_runtime import has_openvino, import_openvino
+from dp3_lightning.runtime.openvino import has_openvino, import_openvino
 
 # Rows of the 2x2 patterns: mean, top minus bottom, left minus right, diagonal.
 PATTERNS = torch.tensor(

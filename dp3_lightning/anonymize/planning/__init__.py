@@ -1,0 +1,1 @@
+"""Pass 1: who is where in a video; no pixel changes."""

@@ -1,0 +1,1 @@
+"""Pass 2: draw every planned face, or blur it."""

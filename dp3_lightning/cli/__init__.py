@@ -1,0 +1,1 @@
+"""The commands of ``dp3`` and ``lightning run``, one file each."""

@@ -1,0 +1,1 @@
+"""What the process runs in: files, threads, allocator, and packages that need help to load."""
