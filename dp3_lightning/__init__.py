@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dp3_lightning.runtime import torchvision_compat
+from dp3_lightning.runtime import before_torchvision
 
 if TYPE_CHECKING:
     from dp3_lightning.anonymize import anonymize_video
 
-torchvision_compat.install()  # before anything that imports torchvision; see that file
+before_torchvision.watch()  # before anything that imports torchvision; see torchvision_compat
 
 __version__ = "0.1.0"
 

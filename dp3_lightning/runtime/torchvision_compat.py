@@ -7,8 +7,8 @@ soon as it is installed and die with it. Declaring the two operators that torchv
 kernels for is enough to get past that; ``nms`` also gets a plain Python kernel.
 
 Where torchvision loads, or is absent, this file changes nothing. It must run before the first
-import of torchvision, torchmetrics, lpips or pytorch_lightning, hence first in
-``dp3_lightning/__init__.py``.
+import of torchvision, also by torchmetrics, lpips or pytorch_lightning: ``before_torchvision``
+sees to that from ``dp3_lightning/__init__.py`` on.
 """
 
 from __future__ import annotations

@@ -66,3 +66,25 @@ def test_nms_keeps_the_best_of_overlapping_boxes() -> None:
     assert _nms(boxes, torch.tensor([0.5, 0.9, 0.7]), 0.5).tolist() == [1, 2]
     assert _nms(boxes, torch.tensor([0.5, 0.9, 0.7]), 0.9).tolist() == [1, 2, 0]
     assert _nms(boxes[:0], torch.zeros(0), 0.5).tolist() == []
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, dp3_lightning; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert run(code).stdout.strip() == "False False"
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_plain_questions_are_answered_without_torch(option: str) -> None:
+    code = (
+        "import sys\n"
+        "from dp3_lightning.cli.main import main\n"
+        f"main(['{option}'])\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run(code).stdout.strip().endswith("False")
+
+
+@pytest.mark.skipif(not HAS_TORCHVISION, reason="torchvision is not installed")
+def test_torchvision_is_repaired_whoever_imports_it_first() -> None:
+    result = run("import dp3_lightning, torch, torchvision.ops; print('fine')")
+    assert result.stdout.strip() == "fine", result.stderr[-1000:]
