@@ -1,4 +1,4 @@
-"""Repair torchvision when it is first imported, not before: `dp3 --help` must not wait for torch."""
+"""Repair torchvision at its first import, not before: `dp3 --help` must not wait for torch."""
 
 from __future__ import annotations
 
