@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dp3_lightning.anonymize.rendering.mesh.blend import Cover
+from dp3_lightning.randomness import stable_hash
 from dp3_lightning.structures import UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
@@ -44,8 +45,9 @@ class FilmTexture:
         """Change ``(h, w, 3)`` levels; grain differs from frame to frame, repeatably."""
         changed = stepped(drawn, self.step)
         if self.grain > 0:
-            noise = np.random.default_rng(frame).normal(0, self.grain, changed.shape[:2])
-            changed = changed + noise[..., None].astype(np.float32)
+            random = np.random.default_rng(stable_hash("grain", frame))
+            noise = random.normal(0, self.grain, (*changed.shape[:2], 1))
+            changed = changed + noise.astype(np.float32)
         return np.clip(changed, 0, 255)
 
 
