@@ -56,7 +56,8 @@ ALLOWED = {
         "video",
     },
     "reports": BOTTOM | {"video"},
-    "callbacks": BOTTOM | {"losses", "optical_flow", "video"},
+    # The identity term knows the recogniser that is rebuilt in torch.
+    "callbacks": BOTTOM | {"faces", "losses", "optical_flow", "video"},
     "modules": BOTTOM | {"anonymize", "callbacks", "generators", "discriminators", "losses"},
 }
 TOP = {"cli", "__main__", "__init__"}  # may import everything

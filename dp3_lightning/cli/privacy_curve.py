@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--margins", nargs="+", default=["none"], help="of the identity term; `none` omits it"
     )
-    parser.add_argument("--embedder", help="class path of the identity term's embedder")
+    parser.add_argument("--embedder", help="of the identity term: sface, or a class path")
     parser.add_argument(
         "--held-out", nargs="+", required=True, help="folders of people in no training"
     )

@@ -125,10 +125,11 @@ def config_for(base: Mapping[str, Any], choice: Choice, embedder: str | None) ->
     if choice.margin is not None:
         if embedder is None:
             raise ValueError(
-                "A margin needs `--embedder`: the class path of a differentiable face embedder, "
-                "another one than the recogniser that measures."
+                "A margin needs `--embedder`: sface, or the class path of a differentiable face "
+                "embedder, another one than the recogniser that measures."
             )
-        terms = {"embedder": {"class_path": embedder}, "margin": choice.margin}
+        given = embedder if embedder == "sface" else {"class_path": embedder}
+        terms = {"embedder": given, "margin": choice.margin}
         callbacks.append({"class_path": "IdentityLoss", "init_args": terms})
     trainer["callbacks"] = callbacks
     return config
