@@ -23,7 +23,7 @@ class IdentityLoss(LossCallback):
     SFace no longer tells whether a person can be recognised.
 
     Args:
-        embedder: ``sface`` for :class:`~dp3_lightning.faces.sface_network.SFaceNetwork`, whose
+        embedder: ``sface`` for :class:`~dp3_lightning.faces.SFaceNetwork`, whose
             weights are fetched as a pinned asset when training starts; or a differentiable face
             embedder, ``(N, 3, H, W)`` in [-1, 1] to ``(N, D)``; a row of NaN or zeros means that
             the face could not be embedded and does not count. One with ``takes_landmarks = True``

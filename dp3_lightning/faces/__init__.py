@@ -7,6 +7,7 @@ from dp3_lightning.faces.dsfd import DSFD
 from dp3_lightning.faces.embedder import DeepFaceEmbedder, DlibEmbedder
 from dp3_lightning.faces.pyramid import PyramidDetector
 from dp3_lightning.faces.sface import SFaceEmbedder
+from dp3_lightning.faces.sface_network import SFaceNetwork
 from dp3_lightning.faces.tiling import TiledDetector
 from dp3_lightning.faces.tracker import link_detections, smooth_boxes
 from dp3_lightning.faces.union import UnionDetector
@@ -19,6 +20,7 @@ __all__ = [
     "DlibEmbedder",
     "PyramidDetector",
     "SFaceEmbedder",
+    "SFaceNetwork",
     "TiledDetector",
     "UnionDetector",
     "YuNet",

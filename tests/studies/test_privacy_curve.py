@@ -45,6 +45,8 @@ def test_a_choice_replaces_the_pixel_term_and_nothing_else() -> None:
         "embedder": {"class_path": "mine.Embedder"},
         "margin": 0.2,
     }
+    shipped = config_for(BASE, Choice(1.0, margin=0.2), "sface")
+    assert terms(shipped)["IdentityLoss"]["embedder"] == "sface"
     assert BASE["trainer"]["callbacks"][0]["init_args"] == {"weight": 9.0}  # type: ignore[index]
     alone = config_for(
         {"trainer": {"callbacks": [{"class_path": "IdentityLoss"}]}}, Choice(0), None
