@@ -124,7 +124,7 @@ def disjoint_splits(videos: Sequence[VideoSource], layout: str) -> list[VideoSou
     """Give every video the split of its group; drop the official split if people overlap."""
     by_group: dict[str, set[str]] = {}
     for video in videos:
-        by_group.setdefault(video.group, set()).update({video.split} - {None})
+        by_group.setdefault(video.group, set()).update([video.split] if video.split else [])
     spanning = sorted(group for group, splits in by_group.items() if len(splits) > 1)
     if not spanning:
         return [replace(v, split=next(iter(by_group[v.group]), None)) for v in videos]

@@ -65,13 +65,13 @@ def _is_dfdc(table: Path) -> bool:
 
 def _original(path: Path, entries: dict[str, Any], table: Path) -> str:
     entry = entries.get(path.name)
-    known = isinstance(entry, dict)
-    if not known or (entry["label"] == "FAKE" and not entry.get("original")):
+    label, original = (entry.get("label"), entry.get("original")) if entry else (None, None)
+    if label != "REAL" and not (label == "FAKE" and original):
         raise ValueError(
             f"Expected {str(table)!r} to name the original of {path.name!r}: without it, a fake "
             "and its original could train and validate at once. Move the video away, or mend it."
         )
-    return Path(str(entry.get("original") or path.name)).stem
+    return Path(str(original or path.name)).stem
 
 
 class FaceForensics(Layout):

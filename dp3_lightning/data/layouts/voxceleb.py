@@ -27,8 +27,7 @@ class _VoxCeleb(Layout):
             if person is None:  # somebody else's, as in a plain folder
                 videos.append(VideoSource(path, parts[0] if parts else path.stem))
                 continue
-            before = parts[: parts.index(person)] or (folder.parent.name, folder.name)
-            videos.append(VideoSource(path, person, "test" if "test" in before else None))
+            videos.append(VideoSource(path, person, _split(folder, parts[: parts.index(person)])))
         return videos
 
 
@@ -53,6 +52,13 @@ class VoxCeleb1(_VoxCeleb):
     split = "test people below `test` (verification); `iden_split.txt` overlaps and is not used"
     licence = "metadata CC BY 4.0; the videos' rights stay with their owners on YouTube"
     person = re.compile(r"id1\d{4}")
+
+
+def _split(folder: Path, before: tuple[str, ...]) -> str | None:
+    """Return the split by the folders before a person, those of `source` itself included."""
+    if before in ((), ("mp4",)):
+        before = (folder.parent.name if folder.name == "mp4" else folder.name,)
+    return "test" if "test" in before else None
 
 
 def _people(folder: Path) -> list[Path]:
