@@ -16,6 +16,8 @@ from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_at_least, check_between, check_choice
 from dp3_lightning.data.clip_index import ClipEntry, clips_of_video, seconds_to_frames
 from dp3_lightning.data.clips import HoleJitter, VideoClips
+from dp3_lightning.data.layouts import LAYOUT_NAMES
+from dp3_lightning.data.layouts.boxes import in_pixels, shows
 from dp3_lightning.data.leaks import part_key, refuse_leak
 from dp3_lightning.data.sampling import ClipSampler, EvaluationSampler, ResumableDataLoader
 from dp3_lightning.data.sources import VideoSource, asset_names, find_videos
@@ -68,6 +70,7 @@ class VideoClipDataModule(LightningDataModule):
             for all.
         cache_dir: where face boxes are cached; default: the user's cache folder.
         seed: of order, split, flips and jitter.
+        layout: how folders are laid out, such as ``voxceleb2`` or ``identity``; ``auto`` looks.
 
     Raises:
         ValueError: an argument out of range, named with its value.
@@ -95,11 +98,13 @@ class VideoClipDataModule(LightningDataModule):
         cache_dir: str | None = None,
         seed: int = 0,
         landmarks: bool = False,
+        layout: str = "auto",
     ) -> None:
         super().__init__()
         check_at_least(1, clip_length=clip_length, stride=stride, batch_size=batch_size)
         check_at_least(0, num_workers=num_workers, window_jitter=window_jitter)
         check_choice(("group", "time"), split_by=split_by)
+        check_choice(LAYOUT_NAMES, layout=layout)
         check_choice(get_args(HoleJitter), hole_jitter=hole_jitter)
         check_choice(get_args(ExpansionRule), crop_rule=crop_rule)
         check_between(0, 1, flip=flip, val_fraction=val_fraction, test_fraction=test_fraction)
@@ -113,7 +118,7 @@ class VideoClipDataModule(LightningDataModule):
             raise ValueError(f"Expected `image_size` >= 1 pixel per side, got {image_size}.")
         if max_eval_clips is not None:
             check_at_least(1, max_eval_clips=max_eval_clips)
-        self.source = source
+        self.source, self.layout = source, layout
         self.clip_length, self.stride = clip_length, stride
         self.image_size = (int(size[0]), int(size[1]))
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -171,7 +176,10 @@ class VideoClipDataModule(LightningDataModule):
     def _analyzed(self) -> tuple[list[VideoSource], list[VideoReader], list[VideoAnalysis]]:
         """Return videos, readers and analyses, made once per process."""
         if self._found is None:
-            self._found = self._analyze(find_videos(self.source, stills=self.clip_length == 1))
+            videos = find_videos(self.source, self.clip_length == 1, self.layout)
+            for licence in sorted({v.licence for v in videos} - {""}):
+                rank_zero_info(f"Licence of the videos: {licence}.")
+            self._found = self._analyze(videos)
         return self._found
 
     def _analyze(
@@ -212,7 +220,7 @@ class VideoClipDataModule(LightningDataModule):
             if self.split_by == "time" and not everywhere:
                 part = time_span(len(span), split, self.fractions)
                 span = range(span.start + part.start, span.start + part.stop)
-            entries += clips_of_video(
+            clips = clips_of_video(
                 analysis,
                 index,
                 span,
@@ -221,11 +229,18 @@ class VideoClipDataModule(LightningDataModule):
                 self.min_face_size,
                 cover_end=everywhere,
             )
+            box = in_pixels(video, reader.size)
+            entries += [clip for clip in clips if shows(clip.boxes, box)]
         return entries
 
     def _assignment(self, videos: Sequence[VideoSource]) -> dict[str, str]:
         fixed = fixed_splits([(v.group, v.split) for v in videos])
         if self.split_by == "time":
+            if any(v.box for v in videos):
+                raise ValueError(
+                    f"`split_by` is 'time', but videos of {self.source!r} have a `box`, so that "
+                    "one time may be used twice: set `split_by: group`."
+                )
             if fixed:
                 raise ValueError(
                     f"`split_by` is 'time', but {self.source!r} fixes the `split` of "
@@ -335,9 +350,9 @@ class VideoClipDataModule(LightningDataModule):
         """Return batches of the test split in order.
 
         Raises:
-            ValueError: there is no test split.
+            ValueError: there is no test split, neither official nor by `test_fraction`.
         """
-        if not self.fractions["test"]:
+        if not self.fractions["test"] and not len(self.clips["test"]):
             raise ValueError("No test split: set `test_fraction` above 0.")
         return self._evaluation("test")
 

@@ -134,6 +134,68 @@ def test_frames_show_what_the_file_has_there(make: Any) -> None:
             assert (here.mean(dim=(1, 2)).numpy() - there).__abs__().max() < 0.25
 
 
+# ---------------------------------------------------------------------- layouts
+
+
+@pytest.fixture
+def voxceleb(tmp_path: Path) -> tuple[Path, RecordedDetector]:
+    people = [f"dev/mp4/id0000{i}/yt_{i}" for i in (1, 2, 3)] + ["test/mp4/id00009/yt_9"]
+    return tmp_path, write_people(tmp_path, people, n_frames=4, size=SIZE)
+
+
+def test_official_test_people_are_the_test(voxceleb: tuple[Path, RecordedDetector]) -> None:
+    folder, detector = voxceleb
+    options: dict[str, Any] = {"flow": False, "val_fraction": 0.3, "cache_dir": str(folder / "c")}
+    data = VideoClipDataModule(str(folder), 3, image_size=32, detector=detector, **options)
+    data.setup()
+    splits = [{e.video for e in data.clips[s].entries} for s in ("train", "val", "test")]
+    assert splits[2] == {3}
+    assert splits[0] | splits[1] == {0, 1, 2}
+    assert not splits[0] & splits[1]
+    assert len(list(data.test_dataloader()))
+
+
+def test_layout_is_checked_and_passed_on(make: Any) -> None:
+    assert people_of(make(layout="identity"), "train") == set(PEOPLE)
+    with pytest.raises(ValueError, match="does not have the layout 'voxceleb2'"):
+        make(layout="voxceleb2")
+    with pytest.raises(ValueError, match="Expected `layout`"):
+        VideoClipDataModule("anywhere", layout="voxceleb")
+
+
+@pytest.mark.parametrize("fractions", [True, False])
+def test_box_of_a_manifest_picks_the_face(
+    videos: tuple[Path, RecordedDetector], make: Any, tmp_path: Path, fractions: bool
+) -> None:
+    folder, _ = videos
+    x0, y0, x1, y1 = synthetic_clip(identity=0, seed=0, n_frames=13, size=SIZE).boxes[0]
+    path = next((folder / "ann").glob("*.m*"))
+    scale = (SIZE[1], SIZE[0]) * 2 if fractions else (1, 1, 1, 1)
+
+    def clips(*box: float) -> int:
+        row = {"path": str(path), "box": [v / s for v, s in zip(box, scale, strict=True)]}
+        (tmp_path / "list.jsonl").write_text(json.dumps(row))
+        return len(make(source=str(tmp_path / "list.jsonl")).clips["train"])
+
+    margin = 6  # the face moves
+    around = (max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, 80), min(y1 + margin, 64))
+    assert clips(*around) == 9
+    with pytest.raises(ValueError, match="No clip"):
+        clips(0, 0, 4, 4)
+    if not fractions:
+        with pytest.raises(ValueError, match="reaches out of its frames of 80x64 pixels"):
+            clips(0, 0, 400, 300)
+
+
+def test_boxes_and_a_split_by_time_exclude_each_other(
+    videos: tuple[Path, RecordedDetector], make: Any, tmp_path: Path
+) -> None:
+    path = next((videos[0] / "ann").glob("*.m*"))
+    (tmp_path / "list.jsonl").write_text(json.dumps({"path": str(path), "box": [0, 0, 1, 1]}))
+    with pytest.raises(ValueError, match="have a `box`"):
+        make(source=str(tmp_path / "list.jsonl"), split_by="time", val_fraction=0.3)
+
+
 # ---------------------------------------------------------------------- splits
 
 
