@@ -34,11 +34,12 @@ from dp3_lightning.anonymize.options import (
 )
 from dp3_lightning.anonymize.picture_job import plan_of_picture
 from dp3_lightning.anonymize.planning.plan import Plan, read_plan, write_plan
-from dp3_lightning.anonymize.planning.planner import PlanOptions, plan_video
+from dp3_lightning.anonymize.planning.planner import PlanOptions
 from dp3_lightning.anonymize.remarks import remarks, verdict_line
 from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.anonymize.rendering.renderer import RenderOptions
 from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.video_job import plan_of_video
 from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces import detector_named
 from dp3_lightning.faces.choice import DEFAULT_DETECTOR, DETECTOR_NAMES
@@ -238,10 +239,10 @@ def _dry_run(
         else:
             total = len(VideoReader(pair.source))
             with _bars(console) as progress:
-                plan = plan_video(
+                plan = plan_of_video(
                     pair.source,
+                    settings,
                     detector,
-                    settings.plan,
                     cache,
                     progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
                     embedder=recogniser(settings.check)[0],
