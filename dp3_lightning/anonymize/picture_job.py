@@ -1,4 +1,4 @@
-"""One picture: the same plan, drawing and checks as a video of one frame."""
+"""Anonymize one picture: the same plan, drawing and checks as a video of one frame."""
 
 from __future__ import annotations
 

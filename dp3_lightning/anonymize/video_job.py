@@ -1,4 +1,4 @@
-"""One video from beginning to end: plan, render in stretches, check, join, tell."""
+"""Anonymize one video: plan, render in stretches, check, join, record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]  # pass, frames done, frames in all
 
 
 class VideoJob(Job):
-    """Anonymizes one video.
+    """Anonymize one video.
 
     Args:
         source: the video.
