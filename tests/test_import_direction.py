@@ -125,5 +125,19 @@ def test_generators_know_geometry_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_training_does_not_know_anonymizing(path: Path) -> None:
+    """Two files of ``modules`` hand on the module for ``predict``, whose old names users know."""
+    if room_of(path) != "modules" or path.name in ("__init__.py", "anonymizer.py"):
+        return
+    assert not {n for n in imports(path) if n.startswith("dp3_lightning.anonymize")}
+
+
+def test_only_the_predict_module_of_anonymize_knows_lightning() -> None:
+    files = [path for path in FILES if room_of(path) == "anonymize"]
+    heavy = {path.name for path in files if "pytorch_lightning" in imports(path)}
+    assert heavy == {"lightning.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_rare_packages_are_imported_inside_functions(path: Path) -> None:
     assert not {n.split(".")[0] for n in imports(path, top_level_only=True)} & LAZY_ONLY

@@ -9,6 +9,7 @@ from typing import Any
 from dp3_lightning.anonymize.options import CheckOptions, OutputOptions, PersonOptions
 from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.anonymize.planning.planner import PlanOptions
+from dp3_lightning.anonymize.rendering.deep_privacy2 import as_detected
 from dp3_lightning.anonymize.rendering.renderer import RenderOptions
 from dp3_lightning.assets import AssetUnavailableError, asset_path
 from dp3_lightning.faces import UnionDetector, detector_named
@@ -35,6 +36,10 @@ class Settings:
     people: PersonOptions = field(default_factory=PersonOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     check: CheckOptions = field(default_factory=CheckOptions)
+
+    def plan_options(self) -> PlanOptions:
+        """Return the options that a plan is made with: ``compat: dp2`` overrules some of them."""
+        return as_detected(self.plan) if self.render.compat == "dp2" else self.plan
 
     def recorded(self) -> dict[str, Any]:
         """Return plain values without the pseudonym key."""

@@ -1,9 +1,8 @@
-"""One video from beginning to end: plan, render in stretches, check, join, tell."""
+"""Anonymize one video: plan, render in stretches, check, join, record."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,16 @@ from typing import Any
 import numpy as np
 
 from dp3_lightning.anonymize.encoding import Encoding
-from dp3_lightning.anonymize.manifest import (
-    Outcome,
-    manifest_of,
-    refuse_existing,
-    write_manifest,
-)
-from dp3_lightning.anonymize.planning.found_tracks import found_tracks
-from dp3_lightning.anonymize.planning.plan import Plan, PlannedTrack
+from dp3_lightning.anonymize.job import Job
+from dp3_lightning.anonymize.manifest import Outcome
+from dp3_lightning.anonymize.planning.plan import Plan
 from dp3_lightning.anonymize.planning.planner import plan_video
 from dp3_lightning.anonymize.rendering.choice import Renderer, people_of, renderer_for
-from dp3_lightning.anonymize.rendering.deep_privacy2 import as_detected
 from dp3_lightning.anonymize.rendering.drawing import Drawing
-from dp3_lightning.anonymize.settings import (
-    Settings,
-    checking_detector,
-    detectors_record,
-    identity_record,
-    recogniser,
-)
+from dp3_lightning.anonymize.settings import Settings
 from dp3_lightning.anonymize.verify import IdentityCheck, OutputCheck, hide_solid
 from dp3_lightning.anonymize.workspace import Workspace, digest_of
-from dp3_lightning.faces.analysis import file_hash
+from dp3_lightning.faces.embedder import FaceEmbedder
 from dp3_lightning.structures import FaceDetector, UInt8Array
 from dp3_lightning.video import FrameUnavailableError, VideoReader
 
@@ -44,8 +31,8 @@ _STRETCH_FRAMES = 384  # of one file in the workspace: what is lost when a run i
 Progress = Callable[[str, int, int], None]  # pass, frames done, frames in all
 
 
-class VideoJob:
-    """Anonymizes one video.
+class VideoJob(Job):
+    """Anonymize one video.
 
     Args:
         source: the video.
@@ -76,97 +63,42 @@ class VideoJob:
         cache: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.source, self.output = source, output
-        self.drawing, self.settings, self.detector = drawing, settings, detector
+        super().__init__(source, output, drawing, settings, detector, plan)
         self.cache = cache
         self.progress: Progress = progress or (lambda stage, done, total: None)
-        refuse_existing(source, output, settings.output.overwrite)
         self.reader = VideoReader(source)
+        self.rate = float(self.reader.average_rate)
         self.encoding = Encoding(self.reader, output, settings.output)
-        self.sha256 = file_hash(source)
-        if plan is not None and plan.sha256 != self.sha256:
-            raise ValueError(
-                f"The plan is for another file than {str(source)!r} (it says {plan.video!r}): a "
-                "plan fits the very video it was made from."
-            )
-        self.given_plan = plan
-        self.checker = checking_detector(settings.check, detector, plan is not None)
-        self.embedder, self.no_identity = recogniser(settings.check)
-        self.outcome = Outcome()
         self._lost_now: set[int] = set()  # not decoded in pass 2
 
     def run(self) -> Outcome:
         """Do it; returns what happened, which the manifest beside the output says too."""
         private = self.settings.people.pseudonym_key or ""
-        workspace = Workspace(self.output, self._run_key(), private)
+        self.workspace = Workspace(self.output, self._run_key(), private)
         try:
-            self.encoding.try_out(workspace.folder)
-            return self._run_in(workspace)
+            self.encoding.try_out(self.workspace.folder)
+            return self._run()
         except BaseException:
-            workspace.remove_if_unused()
+            self.workspace.remove_if_unused()
             raise
         finally:
-            workspace.close()
+            self.workspace.close()
 
-    def _run_in(self, workspace: Workspace) -> Outcome:
+    def _run(self) -> Outcome:
         # As the file has it, rounding included: a run that goes on must find the same plan.
-        plan = workspace.keep_plan(self.given_plan or workspace.plan() or self._make_plan())
-        redraws: dict[str, int] = {}
-        found: list[tuple[int, list[float]]] | None = None  # by the first check
-        # A drawn face that passes for the real person is drawn anew a few times, where drawing
-        # finds somebody else, and then blurred, which can go on only until every track is.
-        while True:
-            labels = self.settings.people
-            self.styles = self.drawing.styles(plan, labels, workspace.secret, redraws)
-            self.outcome = Outcome(
-                n_frames=len(self.reader),
-                missing_tail=self.reader.missing_tail,
-                is_verified=self.settings.check.verify,
-                notes=self.encoding.notes,
-            )
-            self._render(plan, workspace)
-            if found is None:  # once: a face that is there in some frames is there between them
-                found = self.outcome.blurred
-                more = self._missed(plan)
-                if more:
-                    tracks = [*plan.tracks, *more]
-                    plan = workspace.keep_plan(dataclasses.replace(plan, tracks=tracks))
-                    continue
-            alike = self._alike(plan)
-            if not alike:
-                break
-            drawn = [n for n in alike if plan.tracks[n].action == "generate"]
-            again = {plan.tracks[number].person for number in drawn}
-            again = {person for person in again if redraws.get(person, 0) < self.drawing.redraws}
-            redraws |= {person: redraws.get(person, 0) + 1 for person in again}
-            blurred = {
-                n: d
-                for n, d in alike.items()
-                if n not in drawn or plan.tracks[n].person not in again
-            }
-            if blurred:
-                no_network = self.drawing.generator is None
-                plan = workspace.keep_plan(plan.with_blur(blurred, no_network))
-        earlier = [entry for entry in found if entry not in self.outcome.blurred]
-        self.outcome.blurred = sorted([*earlier, *self.outcome.blurred])
-        for person, times in redraws.items():
-            self.outcome.redraws[person] = self.outcome.redraws.get(person, 0) + times
+        plan = self._keep_plan(self.given_plan or self.workspace.plan() or self._make_plan())
+        plan = self._render_until_safe(plan)
         people = {track.person for track in plan.tracks if track.action == "generate"}
-        self.outcome.people = {n: p for n, p in workspace.people().items() if n in people}
-        self._finish(plan, workspace)
+        drawn = self.workspace.people()
+        self.outcome.people = {name: face for name, face in drawn.items() if name in people}
+        joined = self.workspace.folder / f"joined{self.output.suffix}"
+        self.encoding.join(joined, self.stretches)
+        self._publish(joined, plan)
+        self.workspace.remove()
         return self.outcome
 
-    def _missed(self, plan: Plan) -> list[PlannedTrack]:
-        """Return tracks of faces that the plan missed; none where blurring does not help."""
-        if self.outcome.unresolved:
-            return []
-        rate = float(self.reader.average_rate)
-        return found_tracks(plan, self.outcome.blurred, rate, self.settings.plan)
-
-    def _alike(self, plan: Plan) -> dict[int, float]:
-        if self.embedder is None or self.drawing.treatment == "solid":
-            return {}  # black shows nobody
-        return self.outcome.alike(plan, self.embedder.threshold)
+    def _keep_plan(self, plan: Plan) -> Plan:
+        return self.workspace.keep_plan(plan)
 
     def _run_key(self) -> str:
         given = None if self.given_plan is None else dataclasses.asdict(self.given_plan)
@@ -184,25 +116,30 @@ class VideoJob:
 
     def _make_plan(self) -> Plan:
         total = len(self.reader)
-        options = self.settings.plan
-        return plan_video(
+        return plan_of_video(
             self.source,
+            self.settings,
             self.detector,
-            as_detected(options) if self.settings.render.compat == "dp2" else options,
             self.cache,
             lambda done: self.progress("plan", done, total),
             self.embedder,
         )
 
-    def _render(self, plan: Plan, workspace: Workspace) -> None:
-        treatment = self.drawing.treatment or self.settings.render.fallback
-        options = dataclasses.replace(self.settings.render, fallback=treatment)
+    def _render(self, plan: Plan, redraws: dict[str, int]) -> Outcome:
+        workspace, options = self.workspace, self._render_options()
+        styles = self.drawing.styles(plan, self.settings.people, workspace.secret, redraws)
+        drawn_by = {name: style.flatten().tolist() for name, style in styles.items()}
         total = len(self.reader)
+        outcome = Outcome(
+            n_frames=total,
+            missing_tail=self.reader.missing_tail,
+            is_verified=self.settings.check.verify,
+            notes=self.encoding.notes,
+        )
         renderer: Renderer | None = None  # prepared when something is left to render
-        self.stretches = []
+        self.stretches: list[Path] = []
         for number, start in enumerate(range(0, total, _STRETCH_FRAMES)):
             stop = min(start + _STRETCH_FRAMES, total)
-            drawn_by = {name: style.flatten().tolist() for name, style in self.styles.items()}
             key = digest_of([_slice(plan, start, stop + 1), plan.undetected, plan.lost, drawn_by])
             record = workspace.record(number, key)
             if record is None:
@@ -210,7 +147,7 @@ class VideoJob:
                     renderer = renderer_for(
                         plan,
                         self.drawing,
-                        self.styles,
+                        styles,
                         options,
                         self._real,
                         lambda done: self.progress("follow", done, total),
@@ -223,9 +160,10 @@ class VideoJob:
                 self.encoding.write_stretch(workspace.stretch(number), frames, start, stop)
                 record = part.as_dict()
                 workspace.keep_record(number, key, record)
-            self.outcome.add(Outcome.from_dict(record))
+            outcome.add(Outcome.from_dict(record))
             self.stretches.append(workspace.stretch(number))
             self.progress("render", stop, total)
+        return outcome
 
     def _rendered(
         self,
@@ -287,28 +225,26 @@ class VideoJob:
             self._lost_now.add(index)
             return np.zeros((*self.reader.size, 3), np.uint8)
 
-    def _finish(self, plan: Plan, workspace: Workspace) -> None:
-        joined = workspace.folder / f"joined{self.output.suffix}"
-        self.encoding.join(joined, self.stretches)
-        record = manifest_of(
-            plan,
-            self.outcome,
-            source=self.source,
-            source_sha256=self.sha256,
-            output=self.output,
-            output_sha256=file_hash(joined),
-            drawing=self.drawing.describe(),
-            settings=self.settings.recorded(),
-            identity=identity_record(self.embedder, self.no_identity),
-            detectors=detectors_record(
-                plan, self.detector, self.checker if self.settings.check.verify else None
-            ),
-            pseudonyms=self.drawing.sources(plan, self.settings.people),
-        )
-        # The record first: an output without one could not be told from somebody else's file.
-        write_manifest(self.output, record)
-        os.replace(joined, self.output)
-        workspace.remove()
+
+def plan_of_video(
+    source: Path,
+    settings: Settings,
+    detector: FaceDetector,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    embedder: FaceEmbedder | None = None,
+) -> Plan:
+    """Return the plan of a video as a run with these settings makes it.
+
+    Args:
+        source: the video.
+        settings: all options.
+        detector: face detector.
+        cache: folder of the detector's answers; default: the user's cache.
+        progress: called with the number of frames done.
+        embedder: recogniser by which people keep their labels across cuts.
+    """
+    return plan_video(source, detector, settings.plan_options(), cache, progress, embedder)
 
 
 def _repeated(last: UInt8Array | None, before: Path | None, like: UInt8Array) -> UInt8Array:

@@ -23,9 +23,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dp3_lightning.anonymize.api import anonymize_video
-from dp3_lightning.anonymize.files import FilePair, left_out, pair_files
-from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, is_done, read_manifest
+from dp3_lightning.anonymize.batch import HOW_TO_GO_ON, Batch, lines_of_left_out
+from dp3_lightning.anonymize.files import FilePair, pair_files
+from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, read_manifest
 from dp3_lightning.anonymize.options import (
     CheckOptions,
     DeviceOptions,
@@ -34,11 +34,12 @@ from dp3_lightning.anonymize.options import (
 )
 from dp3_lightning.anonymize.picture_job import plan_of_picture
 from dp3_lightning.anonymize.planning.plan import Plan, read_plan, write_plan
-from dp3_lightning.anonymize.planning.planner import PlanOptions, plan_video
+from dp3_lightning.anonymize.planning.planner import PlanOptions
 from dp3_lightning.anonymize.remarks import remarks, verdict_line
 from dp3_lightning.anonymize.rendering.drawing import Drawing
 from dp3_lightning.anonymize.rendering.renderer import RenderOptions
 from dp3_lightning.anonymize.settings import Settings, recogniser
+from dp3_lightning.anonymize.video_job import plan_of_video
 from dp3_lightning.checks import check_at_least
 from dp3_lightning.faces import detector_named
 from dp3_lightning.faces.choice import DEFAULT_DETECTOR, DETECTOR_NAMES
@@ -53,9 +54,6 @@ _GROUPS: dict[str, type[Any]] = {
     "check": CheckOptions,
 }
 _INTERRUPTED = 128 + signal.SIGINT  # exit code
-_HOW_TO_GO_ON = (
-    "the same command goes on where it was; what is finished lies beside the output, anonymized"
-)
 # Options that may be given without a value, and as --no-NAME.
 _SWITCHES = {
     f.name
@@ -151,16 +149,24 @@ def anonymize_command(arguments: Sequence[str]) -> int:
     if options.plan is not None and options.dry_run:
         raise ValueError("Give `--plan` to use a plan, or `--dry-run` to write one, not both.")
     plan = None if options.plan is None else read_plan(options.plan)
-    for path, reason in left_out(options.inputs, options.out):
-        print(f"left out: {path} ({reason})")
+    for line in lines_of_left_out(options.inputs, options.out):
+        print(line)
     console = Console(stderr=True)
     cache = None if options.cache is None else Path(options.cache)
     if options.dry_run:
         return _dry_run(pairs, settings, detector, cache, console)
     device = DeviceOptions(options.device, options.precision)
     drawing = Drawing.prepare(options.generator, device)
-    batch = _Batch(pairs, settings, detector, drawing, plan, cache, options.report, console)
-    return batch.run()
+    batch = Batch(
+        drawing,
+        settings,
+        detector,
+        plan,
+        cache,
+        watch=lambda: _bars(console),
+        finish=lambda pair, outcome: _tell(pair.output, outcome, settings, options.report),
+    )
+    return _run(batch, pairs, console)
 
 
 def _sheet(options: Namespace, settings: Settings, detector: FaceDetector) -> int:
@@ -233,10 +239,10 @@ def _dry_run(
         else:
             total = len(VideoReader(pair.source))
             with _bars(console) as progress:
-                plan = plan_video(
+                plan = plan_of_video(
                     pair.source,
+                    settings,
                     detector,
-                    settings.plan,
                     cache,
                     progress=lambda done, total=total, show=progress: show("plan", done, total),  # type: ignore[misc]
                     embedder=recogniser(settings.check)[0],
@@ -255,85 +261,42 @@ def _summary_of_plan(plan: Plan) -> str:
     return text
 
 
-class _Batch:
-    """Anonymize all files of one command."""
+def _run(batch: Batch, pairs: Sequence[FilePair], console: Console) -> int:
+    """Anonymize all files of one command and print how it goes; returns the exit code."""
+    several = len(pairs) > 1
+    for number, pair in enumerate(pairs, start=1):
+        if several:
+            console.print(f"[{number}/{len(pairs)}] {pair.source}", markup=False)
+        try:
+            result = batch.anonymize(pair)
+        except KeyboardInterrupt:
+            print(f"stopped at {pair.source}: {HOW_TO_GO_ON}", file=sys.stderr)
+            return _INTERRUPTED
+        if result.was_done:
+            print(f"{pair.output}: already done")
+        if result.error is not None:
+            if not several:
+                raise result.error
+            console.print(f"  error: {result.error}", style="red", markup=False)
+    for line in batch.summary() if several else ():
+        print(line, file=sys.stderr)
+    return batch.exit_code
 
-    def __init__(
-        self,
-        pairs: Sequence[FilePair],
-        settings: Settings,
-        detector: FaceDetector,
-        drawing: Drawing,
-        plan: Plan | None,
-        cache: Path | None,
-        report: bool,
-        console: Console,
-    ) -> None:
-        self.pairs, self.settings, self.detector = pairs, settings, detector
-        self.drawing, self.plan, self.cache = drawing, plan, cache
-        self.report, self.console = report, console
 
-    def run(self) -> int:
-        worst = 0
-        failed: list[str] = []
-        for number, pair in enumerate(self.pairs, start=1):
-            if len(self.pairs) > 1:
-                self.console.print(f"[{number}/{len(self.pairs)}] {pair.source}", markup=False)
-            # A plan may have been edited since its output was made.
-            if self.plan is None and not self.settings.output.overwrite and self._done(pair):
-                print(f"{pair.output}: already done")
-                continue
-            try:
-                pair.output.parent.mkdir(parents=True, exist_ok=True)
-                worst = max(worst, self._one(pair))
-            except KeyboardInterrupt:
-                print(f"stopped at {pair.source}: {_HOW_TO_GO_ON}", file=sys.stderr)
-                return _INTERRUPTED
-            except Exception as error:  # whatever it is, the other files can be done
-                if len(self.pairs) == 1 or os.environ.get("DP3_TRACEBACK"):
-                    raise
-                failed.append(f"{pair.source}: {error}")
-                self.console.print(f"  error: {error}", style="red", markup=False)
-        if failed:
-            print(f"{len(failed)} of {len(self.pairs)} files failed:", file=sys.stderr)
-            for line in failed:
-                print(f"  {line}", file=sys.stderr)
-        return 1 if failed else worst
+def _tell(output: Path, outcome: Outcome, settings: Settings, report: bool) -> None:
+    """Print in a few lines what was done, and what was not; write the page where it is asked."""
+    record = read_manifest(output)
+    assert record is not None  # just written
+    tracks = record["tracks"]
+    people = len({t["person"] for t in tracks})
+    print(
+        f"{output}: {outcome.n_frames} frames, {people} people in {len(tracks)} tracks, "
+        f"{outcome.n_drawn} faces drawn, {outcome.n_carried} carried"
+    )
+    for line in remarks(record, outcome, settings):
+        print(f"  {line}")
+    if report:
+        from dp3_lightning.reports.anonymized import write_report
 
-    def _done(self, pair: FilePair) -> bool:
-        choices = self.settings.recorded()
-        return is_done(pair.source, pair.output, self.drawing.describe(), choices)
-
-    def _one(self, pair: FilePair) -> int:
-        with _bars(self.console) as progress:
-            outcome = anonymize_video(
-                pair.source,
-                pair.output,
-                self.drawing,
-                settings=self.settings,
-                detector=self.detector,
-                plan=self.plan,
-                cache=self.cache,
-                progress=progress,
-            )
-        record = self._tell(pair.output, outcome)
-        if self.report:
-            from dp3_lightning.reports.anonymized import write_report
-
-            print(f"  report: {write_report(pair.output, outcome.people)}")
-        print(f"  {verdict_line(record, outcome)}")
-        return outcome.exit_code
-
-    def _tell(self, output: Path, outcome: Outcome) -> dict[str, Any]:
-        """Print in a few lines what was done, and what was not."""
-        record = read_manifest(output)
-        assert record is not None  # just written
-        tracks = record["tracks"]
-        people = len({t["person"] for t in tracks})
-        print(
-            f"{output}: {outcome.n_frames} frames, {people} people in {len(tracks)} tracks, "
-            f"{outcome.n_drawn} faces drawn, {outcome.n_carried} carried"
-        )
-        for line in remarks(record, outcome, self.settings):
-            print(f"  {line}")
-        return record
+        print(f"  report: {write_report(output, outcome.people)}")
+    print(f"  {verdict_line(record, outcome)}")

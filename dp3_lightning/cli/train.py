@@ -19,6 +19,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 # Imported so that YAML may name these classes without their modules.
 from dp3_lightning import callbacks, data, discriminators, generators, modules, optical_flow
+from dp3_lightning.anonymize import lightning
 from dp3_lightning.cli.resuming import announce, parse_with_checkpoint
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "data",
     "discriminators",
     "generators",
+    "lightning",
     "modules",
     "optical_flow",
     "run",

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 
+def temporary_name(target: Path) -> Path:
+    """Return a new hidden name beside a file, with its suffix: programs choose formats by it."""
+    return target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+
+
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
     """Yield a temporary name to write to; at the end that file is renamed to ``target``.
@@ -21,7 +26,7 @@ def replaced(target: Path) -> Iterator[Path]:
     Args:
         target: final path; its folder must exist.
     """
-    partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.partial{target.suffix}")
+    partial = temporary_name(target)
     try:
         yield partial
         os.replace(partial, target)

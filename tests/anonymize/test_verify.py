@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from dp3_lightning.anonymize import CheckOptions, plan_video, video_job
+from dp3_lightning.anonymize import CheckOptions, job, plan_video, video_job
 from dp3_lightning.anonymize.coverage import is_covered
 from dp3_lightning.anonymize.manifest import UNRESOLVED, Outcome, read_manifest
 from dp3_lightning.anonymize.planning.plan import Origin, Plan
@@ -169,7 +169,7 @@ def test_a_face_that_the_check_sees_in_some_frames_is_blurred_between_them(tmp_p
     source = write_clip(tmp_path / "in.mp4", [[square(5), square(60)]] * 9)
     plan = plan_video(source, SquareDetector(), cache=tmp_path / "c")
     plan.tracks = [track for track in plan.tracks if track.boxes[0][0] < 50]
-    with patch.object(video_job, "checking_detector", lambda *_: SeesSome("some")):
+    with patch.object(job, "checking_detector", lambda *_: SeesSome("some")):
         outcome = run(source, tmp_path / "out.mp4", "solid", plan=plan)
     assert [f for f, _ in outcome.blurred] == [1, 3, 5, 7]
     assert not any(painted_pixels(f).any() for f in decoded(tmp_path / "out.mp4"))
@@ -383,7 +383,7 @@ def test_one_look_in_which_the_real_person_is_recognised_is_enough() -> None:
 def test_a_drawn_face_that_passes_for_the_real_one_is_hidden_more_and_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_job, "recogniser", lambda check: (MeanColor(), ""))
+    monkeypatch.setattr(job, "recogniser", lambda check: (MeanColor(), ""))
     source = write_clip(tmp_path / "in.mp4", moving(12))
     grey, black = SolidGenerator((32, 32), value=0.0), SolidGenerator((32, 32), value=-1.0)
     options = {"color_match": False, "identity_every": 5}
@@ -435,7 +435,7 @@ def test_a_treated_face_that_passes_for_the_real_one_becomes_black(
         def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
             return np.zeros(3)
 
-    monkeypatch.setattr(video_job, "recogniser", lambda check: (TakesAllForOne(), ""))
+    monkeypatch.setattr(job, "recogniser", lambda check: (TakesAllForOne(), ""))
     source = write_clip(tmp_path / "in.mp4", moving(4))
     run(source, tmp_path / "out.mp4", treatment)
     record = read_manifest(tmp_path / "out.mp4")
@@ -452,7 +452,7 @@ def test_only_the_track_that_is_alike_is_blurred(
         def __call__(self, frame: UInt8Array, box: Sequence[float]) -> FloatArray | None:
             return np.zeros(3) if box[0] < 30 else super().__call__(frame, box)
 
-    monkeypatch.setattr(video_job, "recogniser", lambda check: (LooksAtTheLeft(), ""))
+    monkeypatch.setattr(job, "recogniser", lambda check: (LooksAtTheLeft(), ""))
     monkeypatch.setattr(video_job, "_STRETCH_FRAMES", 4)
     source = write_clip(tmp_path / "in.mp4", [[square(5), square(60)]] * 8)
     run(source, tmp_path / "out.mp4", SolidGenerator((32, 32), value=0.6), color_match=False)

@@ -18,6 +18,7 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from dp3_lightning.anonymize import Drawing, encoding, plan_video, video_job
+from dp3_lightning.anonymize import job as job_module
 from dp3_lightning.anonymize.manifest import manifest_path, read_manifest
 from dp3_lightning.anonymize.video_job import VideoJob
 from dp3_lightning.generators import SolidGenerator
@@ -682,7 +683,7 @@ def test_a_finished_output_whose_manifest_is_missing_is_finished_by_a_rerun(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(video_job, "write_manifest", killed)
+        patch.setattr(job_module, "write_manifest", killed)
         with pytest.raises(KeyboardInterrupt):
             run(source, output)
     run(source, output)

@@ -75,7 +75,7 @@ def parsed(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(
         command, "settings_from", lambda options: caught.append(settings_from(options)) or caught[0]
     )
-    monkeypatch.setattr(command._Batch, "run", lambda self: 0)
+    monkeypatch.setattr(command, "_run", lambda *_: 0)
     folder = Path(os.environ["DP3_CACHE"])
     (folder / "in.mp4").touch()
     arguments = (str(folder / "in.mp4"), "-o", str(folder / "o.mp4"), *arguments)

@@ -29,13 +29,23 @@ def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     return yaml.safe_load(capsys.readouterr().out)
 
 
-def test_the_configuration_of_many_files_parses(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "room", ["", "dp3_lightning.modules.", "dp3_lightning.modules.anonymizer."]
+)
+def test_the_configuration_of_many_files_parses(
+    room: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = (ROOT / "configs/anonymize_many.yaml").read_text()
+    assert "class_path: Anonymizer" in shipped
+    for name in ("Anonymizer", "MediaFiles"):
+        shipped = shipped.replace(f"class_path: {name}", f"class_path: {room}{name}")
+    (tmp_path / "many.yaml").write_text(shipped)
     with pytest.raises(SystemExit):
-        cli.main(
-            ["predict", "--config", str(ROOT / "configs/anonymize_many.yaml"), "--print_config"]
-        )
+        cli.main(["predict", "--config", str(tmp_path / "many.yaml"), "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
-    assert config["model"]["class_path"] == "dp3_lightning.modules.Anonymizer"
+    place = room or "dp3_lightning.anonymize.lightning."
+    assert config["model"]["class_path"] == f"{place}Anonymizer"
+    assert config["data"]["class_path"] == f"{place}MediaFiles"
     assert config["model"]["init_args"]["settings"]["render"]["propagation"] == "adaptive"
 
 
