@@ -149,10 +149,10 @@ class MobileFaceNet(SFace):
     def embed(self, chips: UInt8Array) -> Float32Array:
         """Embed ``(N, 112, 112, 3)`` uint8 RGB: ``(N, 192)`` float32, rows of length 1."""
         if self._request is None:
-            import openvino
+            from dp3_lightning.runtime.openvino import shared_core
 
             options = {"INFERENCE_PRECISION_HINT": "f32"}
-            compiled = openvino.Core().compile_model(str(self.model), "CPU", options)
+            compiled = shared_core().compile_model(str(self.model), "CPU", options)
             self._request = compiled.create_infer_request()
         levels = (chips.astype(np.float32) - 127.5) / 128
         answers = []

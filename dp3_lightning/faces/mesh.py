@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dp3_lightning.assets import asset_path
 from dp3_lightning.checks import check_choice
 from dp3_lightning.faces.detector import Runtime
-from dp3_lightning.runtime.openvino import import_openvino
+from dp3_lightning.runtime.openvino import shared_core
 from dp3_lightning.structures import FloatArray, UInt8Array
 
 POINTS = 468
@@ -237,10 +237,9 @@ def _opencv(path: str) -> _Network:
 
 @cache  # a tenth of a second; every run makes several instances, many stills make thousands
 def _compiled(path: str) -> Any:
-    openvino = import_openvino()
     # Not bfloat16: it moves points by half a pixel of the input and saves a tenth of the time.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    return openvino.Core().compile_model(path, "CPU", options)
+    return shared_core().compile_model(path, "CPU", options)
 
 
 def _openvino(path: str) -> _Network:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dp3_lightning.runtime.openvino import import_openvino
+from dp3_lightning.runtime.openvino import import_openvino, shared_core
 
 NetworkOutputs = Sequence[npt.NDArray[np.float32]]
 Blob = npt.NDArray[np.float32]
@@ -78,8 +78,7 @@ class OpenVINONetwork:
     """
 
     def __init__(self, path: str) -> None:
-        openvino = import_openvino()
-        self._core, self._path = openvino.Core(), path
+        self._core, self._path = shared_core(), path
         self._queues = NetPerSize[tuple[int, ...], Any](self._queue)
 
     def __call__(self, blobs: Iterable[Blob]) -> list[NetworkOutputs]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from functools import cache
 from typing import Any, cast
 
 
@@ -25,3 +26,17 @@ def import_openvino() -> Any:
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # an import then fails
     return importlib.import_module("openvino")
+
+
+@cache
+def shared_core() -> Any:
+    """Return the process's one OpenVINO core, which lives until the process ends.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that stack with the
+    last core, maybe from another thread. The next signal then kills the process: so did a loader
+    worker's end, in trainings after inference.
+
+    Raises:
+        ModuleNotFoundError: OpenVINO is not installed.
+    """
+    return import_openvino().Core()

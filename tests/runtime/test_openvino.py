@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dp3_lightning.runtime.openvino import has_openvino, import_openvino
+import dp3_lightning
+from dp3_lightning.runtime.openvino import has_openvino, import_openvino, shared_core
 
 needs_openvino = pytest.mark.skipif(not has_openvino(), reason="openvino is not installed")
 
@@ -74,6 +76,15 @@ def test_what_the_package_imports_of_it_reports_nothing_either() -> None:
         "print(json.dumps(sys.modules.get('openvino_telemetry') is not None))"
     )
     assert answer_of(code) is False
+
+
+@needs_openvino
+def test_there_is_one_core_and_nobody_makes_another() -> None:
+    """A core that is dropped frees the stack that signals of another thread are handled on."""
+    assert shared_core() is shared_core()
+    package = Path(dp3_lightning.__file__).parent
+    makers = [p.name for p in package.rglob("*.py") if "Core()" in p.read_text(encoding="utf-8")]
+    assert makers == ["openvino.py"]
 
 
 def test_without_openvino_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from dp3_lightning.generators.face_prior.synthesis import (
     W_DIM,
     MobileStyleGANSynthesis,
 )
-from dp3_lightning.runtime.openvino import has_openvino, import_openvino
+from dp3_lightning.runtime.openvino import has_openvino, import_openvino, shared_core
 
 Precision = Literal["32", "bf16"]
 Draw = Callable[[Tensor], Tensor]
@@ -91,7 +91,7 @@ class FastSynthesis:
                 graph = openvino.convert_model(
                     traced, example_input=example, input=[list(example.shape)]
                 )
-            core = openvino.Core()
+            core = shared_core()
             known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             fast = self.precision == "bf16" and "BF16" in known
             options = {"INFERENCE_PRECISION_HINT": "bf16" if fast else "f32"}

@@ -20,7 +20,7 @@ from dp3_lightning.generators.face_prior.synthesis import (
     haar,
     inverse_haar,
 )
-from dp3_lightning.runtime.openvino import has_openvino, import_openvino
+from dp3_lightning.runtime.openvino import has_openvino, shared_core
 
 # Rows of the 2x2 patterns: mean, top minus bottom, left minus right, diagonal.
 PATTERNS = torch.tensor(
@@ -117,17 +117,16 @@ def test_unknown_words_are_refused(word: str) -> None:
         FastSynthesis(random_net(), **arguments)
 
 
-def openvino_or_skip() -> Any:
+def core_or_skip() -> Any:
     if not has_openvino():
         pytest.skip("openvino is not installed")
-    return import_openvino()
+    return shared_core()
 
 
 def run_package(part: str, values: Tensor) -> Tensor:
     """What the package's own graph answers."""
-    openvino = openvino_or_skip()
+    core = core_or_skip()
     graph, weights = (asset_path(f"face_prior_{part}_{kind}") for kind in ("graph", "weights"))
-    core = openvino.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     run = core.compile_model(core.read_model(graph, weights), "CPU", options)
     return torch.from_numpy(next(iter(run(values.numpy()).values())).copy())
@@ -173,7 +172,7 @@ def test_small_pictures_look_like_the_full_one(size: int) -> None:
 
 @pytest.mark.assets
 def test_openvino_draws_the_same() -> None:
-    openvino = openvino_or_skip()
+    core = core_or_skip()
     net, w = published()
     both = torch.cat([w, w.flip(1)])
     with torch.inference_mode():
@@ -184,5 +183,5 @@ def test_openvino_draws_the_same() -> None:
     error = (fast - expected).square().mean(dim=(1, 2, 3))
     psnr = 10 * torch.log10(4 / error)  # levels span 2
     assert psnr[0] > 45
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         assert psnr[0] < 80  # not quietly computed in float32
