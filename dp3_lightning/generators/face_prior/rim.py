@@ -19,6 +19,7 @@ from dp3_lightning.structures import FloatArray, UInt8Array
 Float32Array = npt.NDArray[np.float32]
 
 _INNER, _OUTER = 0.80, 0.97  # of the outline: where replacing starts, and where it is complete
+_KEPT = 0.88  # of the outline: up to where all that is skin is kept
 _SPREAD = np.array([17.0, 8.0, 9.0], np.float32)  # CIELAB, of one person's skin
 _SHADE = 12.0  # CIELAB lightness below the median from which skin is not spread
 _WORK_SIDE = 128  # pixels; the fill is smooth, so a small copy will do
@@ -53,7 +54,9 @@ def extend_skin(picture: UInt8Array, mesh: FloatArray) -> UInt8Array:
     fill = _diffused(small.astype(np.float32), likeness**2 * face * light)
     points = mesh[:, :2] * scale
     ramp: Float32Array = np.maximum.reduce([_ramp(outline), _forehead(points), _temples(points)])
-    replaced = ramp * (1 - likeness * face)
+    # Fades before the outline: an edge of this small mask would show as steps in a large picture.
+    kept = 1 - _ramp(outline, _KEPT, _OUTER)
+    replaced = ramp * (1 - likeness * kept)
     fill = cv2.resize(fill, (side, side), interpolation=cv2.INTER_LINEAR)
     replaced = cv2.resize(replaced, (side, side), interpolation=cv2.INTER_LINEAR)[..., None]
     mixed = picture + replaced * (fill - picture)
@@ -69,9 +72,9 @@ def _polygon(outline: FloatArray, factor: float) -> UInt8Array:
     return mask
 
 
-def _ramp(outline: FloatArray) -> Float32Array:
+def _ramp(outline: FloatArray, inner: float = _INNER, outer: float = _OUTER) -> Float32Array:
     """0 inside the inner face, 1 from the outline on, smooth between."""
-    steps = np.linspace(_INNER, _OUTER, 6)
+    steps = np.linspace(inner, outer, 6)
     inside = np.mean([_polygon(outline, float(step)) for step in steps], axis=0)
     ramp: Float32Array = cv2.GaussianBlur(1 - inside.astype(np.float32), (0, 0), 1.5)
     return ramp
