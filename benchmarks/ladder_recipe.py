@@ -115,7 +115,7 @@ def fine_tuning_config(
             init = {**term["init_args"], "name": name}
             callbacks.append({"class_path": term["class_path"], "init_args": init})
     config = _config(recipe, train, callbacks, model, base, seed, recipe.updates, 4)
-    # DeepPrivacy2's windows follow the detector's boxes, so they tremble.
+    # DeepPrivacy2's windows follow the detector's boxes, so they jitter.
     config["data"]["init_args"]["window_jitter"] = 0.02
     return config
 

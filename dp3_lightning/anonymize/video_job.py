@@ -248,7 +248,7 @@ def plan_of_video(
 
 
 def _repeated(last: UInt8Array | None, before: Path | None, like: UInt8Array) -> UInt8Array:
-    """What stands in for a lost frame: the anonymized frame before it, or black at the begin."""
+    """Return a stand-in for a lost frame: the anonymized frame before it, or black at the start."""
     if last is None and before is not None:
         with VideoReader(before) as reader:
             last = reader.frame(-1)

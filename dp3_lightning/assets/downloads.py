@@ -90,7 +90,7 @@ def _fetch_into(url: str, file: IO[bytes]) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        file.truncate(0)  # longer than the file is now: begin again
+        file.truncate(0)  # longer than the file is now: start again
         return _fetch_into(url, file)
     with response:
         if have and response.status != http.client.PARTIAL_CONTENT:

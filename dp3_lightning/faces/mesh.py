@@ -174,7 +174,7 @@ def _cut(frame: UInt8Array, region: _Region) -> UInt8Array:
     top, bottom = _span(region.y, reach, height)
     part = np.ascontiguousarray(frame[top:bottom, left:right])
     # `warpAffine` looks at four pixels however much it shrinks, so the averaging comes before it:
-    # of areas down to three times the input's size, then by a blur that begins softly, lest the
+    # of areas down to three times the input's size, then by a blur that starts softly, lest the
     # picture jump when a face grows.
     shrink = min(1.0, 3 * _SIDE / region.side)
     if shrink < 1.0:

@@ -73,7 +73,7 @@ def resampling_matrix(
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
     Args:
-        start: begin of the interval, in input samples.
+        start: start of the interval, in input samples.
         stop: its end.
         n_in: number of input samples.
         n_out: number of output samples.

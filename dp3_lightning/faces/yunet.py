@@ -129,7 +129,7 @@ class YuNet:
 def _detection(row: npt.NDArray[np.float64]) -> Detection:
     """Read one row: corner, width and height, five points, score."""
     x, y, width, height, *marks, score = row.tolist()
-    # YuNet begins with the person's right eye, which is the left one in the picture.
+    # YuNet starts with the person's right eye, which is the left one in the picture.
     points = tuple(zip(marks[0::2], marks[1::2], strict=True))
     return Detection((x, y, x + width, y + height), min(max(score, 0.0), 1.0), points)
 

@@ -88,7 +88,7 @@ def timing_options(path: Path, time_base: Fraction) -> dict[str, str]:
         # Matroska keeps no decoding times, so it need not shift all to make them positive.
         return {"avoid_negative_ts": "disabled"}
     if suffix in (".mp4", ".mov", ".m4v"):
-        # The begin of the pictures is told in these units, milliseconds by default.
+        # The start of the pictures is told in these units, milliseconds by default.
         return {"movie_timescale": str(time_base.denominator)}
     return {}
 

@@ -248,10 +248,10 @@ def planned_track(
 def _covering(detected: FloatArray, smooth: FloatArray) -> FloatArray:
     """Smoothed boxes, grown where they would uncover a part of what was detected.
 
-    Tremble is taken out of the position; a fast turn must not leave a strip of the real face.
+    Jitter is taken out of the position; a fast turn must not leave a strip of the real face.
     """
     size = (detected[:, 2:] - detected[:, :2]).mean(axis=1, keepdims=True)
-    slack = 0.04 * size  # detector tremble; below it, smoothing wins
+    slack = 0.04 * size  # detector jitter; below it, smoothing wins
     low = np.minimum(smooth[:, :2], detected[:, :2] + slack)
     high = np.maximum(smooth[:, 2:], detected[:, 2:] - slack)
     covering: FloatArray = np.concatenate([low, high], axis=1)

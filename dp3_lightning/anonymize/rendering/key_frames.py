@@ -74,8 +74,8 @@ class KeyFrameDrawer:
         drawn: list[dict[int, Tensor]] = [{} for _ in runs]
         jobs = [(i, key) for i, run in enumerate(runs) for key in run.motion.keys]
         step = self._batch_size()
-        for begin in range(0, len(jobs), step):
-            batch = jobs[begin : begin + step]
+        for start in range(0, len(jobs), step):
+            batch = jobs[start : start + step]
             try:
                 images: list[Tensor | None] = list(self._generate(runs, batch))
             except Exception:  # find out which of them it was

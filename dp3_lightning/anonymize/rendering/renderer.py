@@ -185,14 +185,14 @@ class FaceRenderer:
 
     def _stretches(self, track: PlannedTrack, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Return the ranges of frames in which a track is to be generated."""
-        begin: int | None = None
+        start: int | None = None
         for index in range(max(first, track.start), min(stop, track.stop) + 1):
             wanted = index < min(stop, track.stop) and self._is_drawn(track, index)
-            if wanted and begin is None:
-                begin = index
-            elif not wanted and begin is not None:
-                yield begin, index
-                begin = None
+            if wanted and start is None:
+                start = index
+            elif not wanted and start is not None:
+                yield start, index
+                start = None
 
     def _run(
         self,

@@ -107,13 +107,13 @@ def test_smoothing_lags_nothing() -> None:
     assert motion.angles[15, 0] > 27  # and flattens little
 
 
-def test_smoothing_takes_the_tremble_out() -> None:
+def test_smoothing_takes_the_jitter_out() -> None:
     rng = np.random.default_rng(0)
     meshes = [posed() + np.array([*rng.normal(0, 0.7, 2), 0]) for _ in range(60)]
     motion = found(meshes)
     still = np.array([motion.place(motion.frontal[t], t) for t in range(60)])
-    tremble = np.diff(still[:, 1, :2], axis=0).std()
-    assert tremble < 0.6 * np.diff(np.array(meshes)[:, 1, :2], axis=0).std()
+    jitter = np.diff(still[:, 1, :2], axis=0).std()
+    assert jitter < 0.6 * np.diff(np.array(meshes)[:, 1, :2], axis=0).std()
 
 
 def test_gaps_are_not_smoothed_over() -> None:
